@@ -1,0 +1,81 @@
+package hasp_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// arrows is the map of this house: each room, and the rooms it may import.
+// Everything points downhill. A room or an arrow that is not drawn here fails
+// the test, so a new arrow is a line in a diff that somebody reads.
+var arrows = map[string]string{
+	// The pure heart: no I/O, no goroutines, no clock.
+	"mesh":    "",
+	"api":     "",
+	"world":   "api mesh",
+	"policy":  "api mesh world",
+	"compile": "api mesh policy world",
+
+	// The edges: each touches one part of the outside world, never another edge.
+	"source":      "api mesh world",
+	"apiserver":   "api",
+	"ca":          "",
+	"ca/csr":      "ca",
+	"xds":         "mesh",
+	"xds/server":  "mesh xds",
+	"xds/client":  "mesh xds",
+	"proxy":       "mesh proxy/relay",
+	"proxy/relay": "",
+	"capture":     "",
+
+	// The wiring: joins edges, decides nothing.
+	"control":        "api ca ca/csr compile mesh policy source world xds xds/server",
+	"sandbox":        "capture mesh",
+	"cli":            "api apiserver ca compile control mesh policy sandbox source world",
+	"cmd/hasp":       "cli",
+	"cmd/hasp-proxy": "ca/csr capture mesh proxy proxy/relay xds/client",
+}
+
+func TestArrows(t *testing.T) {
+	const module = "hasp/"
+	// Parse the files rather than ask "go list": files that a test opens are
+	// part of its cache key, files that a child process reads are not.
+	err := fs.WalkDir(os.DirFS("."), ".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (slices.Contains([]string{"testdata", "test", "demo", "internal_deps"}, d.Name()) || len(d.Name()) > 1 && d.Name()[0] == '.') {
+			return fs.SkipDir
+		}
+		if path.Ext(file) != ".go" || strings.HasSuffix(file, "_test.go") {
+			return nil
+		}
+		room := path.Dir(file)
+		allowed, drawn := arrows[room]
+		if !drawn {
+			t.Errorf("%s: room %q is not on the map", file, room)
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range f.Imports {
+			imp, _ := strconv.Unquote(spec.Path.Value)
+			if to, ours := strings.CutPrefix(imp, module); ours && !slices.Contains(strings.Fields(allowed), to) {
+				t.Errorf("%s: no arrow from %s to %s", file, room, to)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,63 @@
+package mesh
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Direction of a connection, seen from the proxy that reports it.
+type Direction string
+
+const (
+	InboundDir  Direction = "inbound"
+	OutboundDir Direction = "outbound"
+)
+
+// Security is what was really spoken, in the words of Istio's metric label
+// connection_security_policy and two of our own.
+type Security string
+
+const (
+	Plaintext Security = "none"
+	MutualTLS Security = "mutual_tls"
+	SimpleTLS Security = "tls"     // server-authenticated only (SIMPLE)
+	PassedTLS Security = "opaque"  // the application's own TLS, passed through
+	Unknown   Security = "unknown" // ended before it was known
+)
+
+// Connection is the facts about one connection through one proxy: a row of the
+// proxy's connection table. Log line, metrics and admin page are views of it.
+type Connection struct {
+	ID          uint64         `json:"id"`
+	Direction   Direction      `json:"direction"`
+	Source      netip.AddrPort `json:"source"`
+	Destination netip.AddrPort `json:"destination"` // original destination
+	Upstream    netip.AddrPort `json:"upstream,omitzero"`
+	Service     string         `json:"service,omitempty"` // hostname
+	Cluster     string         `json:"cluster,omitempty"`
+	Protocol    Protocol       `json:"protocol,omitempty"`
+
+	LocalIdentity string `json:"localIdentity,omitempty"`
+	PeerIdentity  string `json:"peerIdentity,omitempty"`
+	PeerWorkload  string `json:"peerWorkload,omitempty"` // by address, when known
+
+	Security Security `json:"security"`
+	Why      string   `json:"why"`             // why plaintext, why refused, why closed
+	TLS      string   `json:"tls,omitempty"`   // "1.3"
+	Group    string   `json:"group,omitempty"` // "X25519MLKEM768"
+	Cipher   string   `json:"cipher,omitempty"`
+	ALPN     string   `json:"alpn,omitempty"`
+	Resumed  bool     `json:"resumed,omitempty"`
+
+	Allowed    bool   `json:"allowed"`
+	Rule       Origin `json:"rule"`       // the object that decided
+	Mode       string `json:"mode"`       // the mode it decided
+	Generation uint64 `json:"generation"` // of the configuration it was decided under
+
+	Sent     uint64    `json:"sent"`     // bytes to the peer that opened it
+	Received uint64    `json:"received"` // bytes from the peer that opened it
+	Requests uint64    `json:"requests,omitempty"`
+	Start    time.Time `json:"start"`
+	LastSeen time.Time `json:"lastSeen"`
+	End      time.Time `json:"end,omitzero"` // zero while it lives
+}
