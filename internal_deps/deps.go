@@ -41,6 +41,7 @@ import (
 	_ "k8s.io/apiserver/pkg/server"
 	_ "k8s.io/client-go/dynamic/dynamicinformer"
 	_ "k8s.io/client-go/informers"
+	_ "k8s.io/cri-streaming/pkg/streaming/remotecommand"
 	_ "k8s.io/kubectl/pkg/cmd"
 	_ "sigs.k8s.io/yaml"
 )
