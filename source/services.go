@@ -1,0 +1,163 @@
+package source
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"hasp/api"
+	"hasp/mesh"
+)
+
+// services joins Services with the workloads their selectors pick.
+func services(list []*corev1.Service, workloads []*mesh.Workload, trustDomain string) []*mesh.Service {
+	byNamespace := map[string][]*mesh.Workload{}
+	for _, w := range workloads {
+		byNamespace[w.Namespace] = append(byNamespace[w.Namespace], w)
+	}
+	var out []*mesh.Service
+	for _, s := range list {
+		namespace := cmp.Or(s.Namespace, "default")
+		svc := &mesh.Service{
+			Namespace: namespace, Name: s.Name, Labels: s.Labels,
+			Hostname: s.Name + "." + namespace + ".svc." + api.DomainSuffix,
+			Headless: s.Spec.ClusterIP == corev1.ClusterIPNone,
+			Selector: s.Spec.Selector,
+			ExportTo: exportTo(s.Annotations["networking.istio.io/exportTo"]),
+		}
+		for _, ip := range append(slices.Clone(s.Spec.ClusterIPs), s.Spec.ClusterIP) {
+			if a, err := netip.ParseAddr(ip); err == nil && !slices.Contains(svc.Addresses, a) {
+				svc.Addresses = append(svc.Addresses, a)
+			}
+		}
+		for _, p := range s.Spec.Ports {
+			if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
+				continue
+			}
+			svc.Ports = append(svc.Ports, servicePort(p))
+		}
+		if s.Spec.Type == corev1.ServiceTypeExternalName {
+			svc.External, svc.Resolution, svc.Selector = true, "DNS", nil
+			for _, p := range svc.Ports {
+				svc.Endpoints = append(svc.Endpoints, mesh.Endpoint{ServicePort: p.Number, Host: s.Spec.ExternalName, Port: p.Number})
+			}
+		}
+		for _, w := range byNamespace[namespace] {
+			if selects(s.Spec.Selector, w.Labels) && (w.Ready || s.Spec.PublishNotReadyAddresses) {
+				svc.Endpoints = append(svc.Endpoints, endpoints(svc, w, trustDomain)...)
+			}
+		}
+		sortEndpoints(svc.Endpoints)
+		out = append(out, svc)
+	}
+	return out
+}
+
+func servicePort(p corev1.ServicePort) mesh.ServicePort {
+	sp := mesh.ServicePort{Name: p.Name, Number: uint16(p.Port)}
+	if p.AppProtocol != nil {
+		sp.Protocol = protocol(*p.AppProtocol)
+	} else {
+		sp.Protocol = protocol(p.Name)
+	}
+	switch {
+	case p.TargetPort.Type == intstr.String && p.TargetPort.StrVal != "":
+		sp.TargetName = p.TargetPort.StrVal
+	case p.TargetPort.IntVal != 0:
+		sp.TargetPort = uint16(p.TargetPort.IntVal)
+	default:
+		sp.TargetPort = uint16(p.Port)
+	}
+	return sp
+}
+
+// protocol reads Istio's port naming, <protocol>[-<suffix>], and appProtocol's
+// standard names. What it does not know is TCP.
+func protocol(name string) mesh.Protocol {
+	name = strings.ToLower(name)
+	switch name {
+	case "kubernetes.io/h2c":
+		return mesh.HTTP2
+	case "kubernetes.io/ws", "grpc-web":
+		return mesh.HTTP
+	}
+	word, _, _ := strings.Cut(name, "-")
+	switch p := mesh.Protocol(word); p {
+	case mesh.HTTP, mesh.HTTP2, mesh.GRPC, mesh.HTTPS, mesh.TLS, mesh.Mongo, mesh.MySQL, mesh.Redis:
+		return p
+	}
+	return mesh.TCP
+}
+
+// TargetPort is the port of a workload behind a service port, and false when
+// the workload has no port of the name the service gives.
+func TargetPort(p mesh.ServicePort, w *mesh.Workload) (uint16, bool) {
+	if p.TargetName == "" {
+		return p.TargetPort, true
+	}
+	for _, wp := range w.Ports {
+		if wp.Name == p.TargetName {
+			return wp.Number, true
+		}
+	}
+	return 0, false
+}
+
+// endpoints of one workload: one for each port and address. A workload without
+// an address (a manifest's) gives one without an address.
+func endpoints(svc *mesh.Service, w *mesh.Workload, trustDomain string) []mesh.Endpoint {
+	addrs := w.Addresses
+	if len(addrs) == 0 {
+		addrs = []netip.Addr{{}}
+	}
+	var out []mesh.Endpoint
+	for _, p := range svc.Ports {
+		port, ok := TargetPort(p, w)
+		if !ok {
+			continue
+		}
+		for _, a := range addrs {
+			e := mesh.Endpoint{ServicePort: p.Number, Addr: a, Port: port, Workload: w.Key(), Sidecar: w.Role == mesh.RoleSidecar, Labels: w.Labels}
+			if w.Role != mesh.RoleNone {
+				e.Identity = w.Identity(trustDomain)
+			}
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func sortEndpoints(list []mesh.Endpoint) {
+	slices.SortFunc(list, func(a, b mesh.Endpoint) int {
+		return cmp.Or(cmp.Compare(a.ServicePort, b.ServicePort), a.Addr.Compare(b.Addr), cmp.Compare(a.Host, b.Host),
+			cmp.Compare(a.Port, b.Port), cmp.Compare(a.Workload, b.Workload))
+	})
+}
+
+func exportTo(annotation string) []string {
+	if annotation == "" {
+		return nil
+	}
+	var out []string
+	for _, s := range strings.Split(annotation, ",") {
+		out = append(out, strings.TrimSpace(s))
+	}
+	return out
+}
+
+// selects: an empty selector picks nothing, as for a Kubernetes Service.
+func selects(selector, labels map[string]string) bool {
+	if len(selector) == 0 {
+		return false
+	}
+	for k, v := range selector {
+		if labels[k] != v {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,121 @@
+// Package source turns Kubernetes objects into a world.World. [Build] is the
+// one way to do it: the control plane feeds it from informers, the CLI from a
+// list call ([FromCluster]) or from files ([FromFiles]), so that a running mesh
+// and a policy's unit test cannot read the same manifest differently.
+package source
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	networking "istio.io/client-go/pkg/apis/networking/v1"
+	security "istio.io/client-go/pkg/apis/security/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"hasp/api"
+	"hasp/mesh"
+	"hasp/world"
+)
+
+// Objects are what Build reads, as the API server has them.
+type Objects struct {
+	Namespaces  []*corev1.Namespace
+	Services    []*corev1.Service
+	Pods        []*corev1.Pod
+	Deployments []*appsv1.Deployment // read only where there are no Pods of them
+	Secrets     []*corev1.Secret
+	ConfigMaps  []*corev1.ConfigMap
+
+	Policies            []*api.Policy
+	MeshPolicies        []*api.MeshPolicy
+	PeerAuthentications []*security.PeerAuthentication
+	DestinationRules    []*networking.DestinationRule
+	ServiceEntries      []*networking.ServiceEntry
+	WorkloadEntries     []*networking.WorkloadEntry
+	Gateways            []*networking.Gateway
+	VirtualServices     []*networking.VirtualService
+}
+
+// Problem is something an object says that could not be used. The rest of the
+// World is built without it.
+type Problem struct {
+	Object  mesh.Origin `json:"object"`
+	Message string      `json:"message"`
+}
+
+func (p Problem) String() string { return fmt.Sprintf("%s: %s", p.Object, p.Message) }
+
+// Build makes a snapshot. root names the namespace to look for the settings in
+// when no ConfigMap "istio" says otherwise; empty means istio-system.
+func Build(o *Objects, root string) (*world.World, []Problem) {
+	var problems []Problem
+	w := &world.World{}
+	w.Mesh, problems = meshConfig(o.ConfigMaps, root)
+
+	w.Policies = sorted(o.Policies)
+	w.MeshPolicies = sorted(o.MeshPolicies)
+	w.PeerAuthentications = sorted(o.PeerAuthentications)
+	w.DestinationRules = sorted(o.DestinationRules)
+	w.Gateways = sorted(o.Gateways)
+	w.VirtualServices = sorted(o.VirtualServices)
+
+	w.Workloads = workloads(o)
+	w.Services = services(o.Services, w.Workloads, w.Mesh.TrustDomain)
+	entries, more := serviceEntries(sorted(o.ServiceEntries), sorted(o.WorkloadEntries), w.Workloads, w.Mesh.TrustDomain)
+	w.Services = append(w.Services, entries...)
+	problems = append(problems, more...)
+	slices.SortFunc(w.Services, func(a, b *mesh.Service) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Hostname, b.Hostname))
+	})
+	w.Secrets = secrets(o.Secrets)
+	return w, problems
+}
+
+// meshConfig reads the ConfigMap istio of the root namespace. A settings text
+// that does not parse is a Problem, and the defaults serve.
+func meshConfig(maps []*corev1.ConfigMap, root string) (*api.MeshConfig, []Problem) {
+	def := api.DefaultMeshConfig()
+	if root != "" {
+		def.RootNamespace = root
+	}
+	for _, m := range maps {
+		if m.Name != "istio" || m.Namespace != def.RootNamespace {
+			continue
+		}
+		text, ok := m.Data["mesh"]
+		if !ok {
+			continue
+		}
+		c, err := api.ParseMeshConfig(text)
+		if err != nil {
+			return def, []Problem{{mesh.Origin{Kind: "ConfigMap", Namespace: m.Namespace, Name: m.Name, Level: mesh.LevelMesh}, err.Error()}}
+		}
+		return c, nil
+	}
+	return def, nil
+}
+
+// secrets keeps the TLS secrets, under NAMESPACE/NAME.
+func secrets(list []*corev1.Secret) map[string]mesh.Secret {
+	out := map[string]mesh.Secret{}
+	for _, s := range list {
+		cert, key := s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]
+		if len(cert) == 0 || len(key) == 0 {
+			continue
+		}
+		out[s.Namespace+"/"+s.Name] = mesh.Secret{Name: "kubernetes://" + s.Name, Cert: cert, Key: key, CA: s.Data["ca.crt"]}
+	}
+	return out
+}
+
+// sorted is a copy in the order of namespace and name.
+func sorted[T metav1.Object](list []T) []T {
+	out := slices.Clone(list)
+	slices.SortFunc(out, func(a, b T) int {
+		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
+	})
+	return out
+}

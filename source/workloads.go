@@ -1,0 +1,185 @@
+package source
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"hasp/mesh"
+)
+
+// proxyContainer is the name Istio gives the sidecar's container, and the only
+// container of a gateway.
+const proxyContainer = "istio-proxy"
+
+// workloads are the pods that have not ended, and, for a Deployment none of
+// whose pods is among them, one workload that stands for it.
+func workloads(o *Objects) []*mesh.Workload {
+	labels := map[string]map[string]string{}
+	for _, n := range o.Namespaces {
+		labels[n.Name] = n.Labels
+	}
+	var out []*mesh.Workload
+	running := map[string]bool{}
+	for _, p := range o.Pods {
+		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+			continue
+		}
+		w := workload(p.ObjectMeta, &p.Spec, labels[p.Namespace])
+		w.Owner = owner(p)
+		if hasProxyStatus(p) && w.Role == mesh.RoleNone && !w.HostNetwork {
+			w.Role = mesh.RoleSidecar
+		}
+		w.Addresses, w.Ready = addresses(p), ready(p)
+		running[p.Namespace+"/"+w.Owner] = true
+		out = append(out, w)
+	}
+	for _, d := range o.Deployments {
+		if running[d.Namespace+"/"+d.Name] {
+			continue
+		}
+		out = append(out, template(d, labels[d.Namespace]))
+	}
+	slices.SortFunc(out, func(a, b *mesh.Workload) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return out
+}
+
+// template is the workload a Deployment will make. It has no address, so no
+// proxy is ever sent there; policy can be asked about it all the same.
+func template(d *appsv1.Deployment, nsLabels map[string]string) *mesh.Workload {
+	m := d.Spec.Template.ObjectMeta
+	m.Namespace, m.Name = d.Namespace, d.Name
+	w := workload(m, &d.Spec.Template.Spec, nsLabels)
+	w.Owner, w.Ready = d.Name, true
+	return w
+}
+
+func workload(m metav1.ObjectMeta, spec *corev1.PodSpec, nsLabels map[string]string) *mesh.Workload {
+	w := &mesh.Workload{
+		Namespace: m.Namespace, Name: m.Name, Labels: m.Labels,
+		ServiceAccount: cmp.Or(spec.ServiceAccountName, "default"),
+		HostNetwork:    spec.HostNetwork,
+		Role:           role(m, spec, nsLabels),
+	}
+	if w.Namespace == "" {
+		w.Namespace = "default"
+	}
+	for _, c := range spec.Containers {
+		if c.Name == proxyContainer && w.Role == mesh.RoleSidecar {
+			continue
+		}
+		for _, p := range c.Ports {
+			if p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
+				w.Ports = append(w.Ports, mesh.WorkloadPort{Name: p.Name, Number: uint16(p.ContainerPort)})
+			}
+		}
+	}
+	return w
+}
+
+// role: a pod with nothing but a proxy is a gateway; one with a proxy beside
+// its application, or one that asks for injection, has a sidecar. The pod's own
+// word (annotation, then label) wins over the namespace's label, as in Istio.
+func role(m metav1.ObjectMeta, spec *corev1.PodSpec, nsLabels map[string]string) mesh.Role {
+	if spec.HostNetwork {
+		return mesh.RoleNone
+	}
+	proxies := 0
+	for _, c := range spec.Containers {
+		if c.Name == proxyContainer {
+			proxies++
+		}
+	}
+	if proxies > 0 {
+		if proxies == len(spec.Containers) {
+			return mesh.RoleGateway
+		}
+		return mesh.RoleSidecar
+	}
+	for _, c := range spec.InitContainers {
+		if c.Name == proxyContainer {
+			return mesh.RoleSidecar // a native sidecar
+		}
+	}
+	if Injected(m.Annotations, m.Labels, nsLabels) {
+		return mesh.RoleSidecar
+	}
+	return mesh.RoleNone
+}
+
+// Injected reports whether a pod asks for a sidecar: by
+// sidecar.istio.io/inject on the pod, else by istio-injection or
+// istio.io/rev on its namespace.
+func Injected(annotations, labels, nsLabels map[string]string) bool {
+	const key = "sidecar.istio.io/inject"
+	for _, m := range []map[string]string{labels, annotations} {
+		switch m[key] {
+		case "true":
+			return true
+		case "false":
+			return false
+		}
+	}
+	return nsLabels["istio-injection"] == "enabled" || nsLabels["istio.io/rev"] != "" && nsLabels["istio-injection"] != "disabled"
+}
+
+func hasProxyStatus(p *corev1.Pod) bool {
+	for _, list := range [][]corev1.ContainerStatus{p.Status.ContainerStatuses, p.Status.InitContainerStatuses} {
+		for _, s := range list {
+			if s.Name == proxyContainer {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func addresses(p *corev1.Pod) []netip.Addr {
+	ips := p.Status.PodIPs
+	if len(ips) == 0 && p.Status.PodIP != "" {
+		ips = []corev1.PodIP{{IP: p.Status.PodIP}}
+	}
+	var out []netip.Addr
+	for _, ip := range ips {
+		if a, err := netip.ParseAddr(ip.IP); err == nil {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// ready: without any status (a manifest) a pod counts as ready.
+func ready(p *corev1.Pod) bool {
+	if p.DeletionTimestamp != nil {
+		return false
+	}
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return p.Status.Phase == ""
+}
+
+// owner is the Deployment of a pod: that of its ReplicaSet on a cluster, its
+// direct owner here.
+func owner(p *corev1.Pod) string {
+	for _, r := range p.OwnerReferences {
+		switch r.Kind {
+		case "Deployment", "StatefulSet", "DaemonSet", "Job":
+			return r.Name
+		case "ReplicaSet":
+			if h := p.Labels["pod-template-hash"]; h != "" && len(r.Name) > len(h)+1 {
+				return r.Name[:len(r.Name)-len(h)-1]
+			}
+			return r.Name
+		}
+	}
+	return ""
+}
