@@ -195,6 +195,23 @@ type ServicePort struct {
 	TargetName string `json:"targetName,omitempty"`
 }
 
+// On is the port of a workload behind the service port, and false when the
+// workload declares no port of the name the service gives.
+func (p ServicePort) On(w *Workload) (uint16, bool) {
+	switch {
+	case p.TargetPort != 0:
+		return p.TargetPort, true
+	case p.TargetName == "":
+		return p.Number, true
+	}
+	for _, wp := range w.Ports {
+		if wp.Name == p.TargetName {
+			return wp.Number, true
+		}
+	}
+	return 0, false
+}
+
 // Endpoint is one address behind one port of a service.
 type Endpoint struct {
 	// ServicePort is the service's port this endpoint serves.

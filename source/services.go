@@ -93,20 +93,6 @@ func protocol(name string) mesh.Protocol {
 	return mesh.TCP
 }
 
-// TargetPort is the port of a workload behind a service port, and false when
-// the workload has no port of the name the service gives.
-func TargetPort(p mesh.ServicePort, w *mesh.Workload) (uint16, bool) {
-	if p.TargetName == "" {
-		return p.TargetPort, true
-	}
-	for _, wp := range w.Ports {
-		if wp.Name == p.TargetName {
-			return wp.Number, true
-		}
-	}
-	return 0, false
-}
-
 // endpoints of one workload: one for each port and address. A workload without
 // an address (a manifest's) gives one without an address.
 func endpoints(svc *mesh.Service, w *mesh.Workload, trustDomain string) []mesh.Endpoint {
@@ -116,7 +102,7 @@ func endpoints(svc *mesh.Service, w *mesh.Workload, trustDomain string) []mesh.E
 	}
 	var out []mesh.Endpoint
 	for _, p := range svc.Ports {
-		port, ok := TargetPort(p, w)
+		port, ok := p.On(w)
 		if !ok {
 			continue
 		}

@@ -1,0 +1,133 @@
+// Package compile turns a World into the configuration of one proxy. [For] is
+// pure: the same World and workload always give the same value, so that a proxy
+// is sent only what really changed. It asks package policy for every decision
+// and makes none itself.
+package compile
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"hasp/api"
+	"hasp/mesh"
+	"hasp/policy"
+	"hasp/world"
+)
+
+// Diagnostic is something a configuration asks for that the proxy cannot be
+// told; the rest of the configuration stands.
+type Diagnostic struct {
+	Object  mesh.Origin `json:"object"`
+	Message string      `json:"message"`
+}
+
+func (d Diagnostic) String() string { return fmt.Sprintf("%s: %s", d.Object, d.Message) }
+
+// For is the configuration of the proxy beside (or, for a gateway, that is) the
+// workload.
+func For(w *world.World, wl *mesh.Workload) (*mesh.ProxyConfig, []Diagnostic) {
+	c := &mesh.ProxyConfig{
+		Generation:  w.Generation,
+		Node:        wl.Key(),
+		Identity:    wl.Identity(w.Mesh.TrustDomain),
+		TrustDomain: w.Mesh.TrustDomain,
+		Role:        wl.Role,
+		MinTLS:      w.Mesh.MinTLS,
+	}
+	if wl.Role == mesh.RoleGateway {
+		return c, gateway(w, wl, c)
+	}
+	c.Inbound = inbound(w, wl)
+	c.Outbound = outbound(w, wl)
+	c.Peers = peers(w)
+	return c, nil
+}
+
+// inbound lists every port that an object or a service can speak of; all others
+// follow the default.
+func inbound(w *world.World, wl *mesh.Workload) mesh.Inbound {
+	ports := map[uint16]mesh.InboundPort{}
+	for _, p := range wl.Ports {
+		ports[p.Number] = mesh.InboundPort{Port: p.Number, Protocol: mesh.TCP}
+	}
+	for _, s := range w.ServicesOf(wl) {
+		for _, sp := range s.Ports {
+			n, ok := sp.On(wl)
+			if ok && ports[n].Service == "" {
+				ports[n] = mesh.InboundPort{Port: n, Service: s.Hostname, Protocol: sp.Protocol}
+			}
+		}
+	}
+	for _, pa := range w.PeerAuthentications {
+		if pa.Namespace != wl.Namespace {
+			continue
+		}
+		for port := range pa.Spec.PortLevelMtls {
+			n := uint16(port)
+			if _, known := ports[n]; !known {
+				ports[n] = mesh.InboundPort{Port: n, Protocol: mesh.TCP}
+			}
+		}
+	}
+	in := mesh.Inbound{Default: decide(w, wl, mesh.InboundPort{Protocol: mesh.TCP})}
+	for _, p := range ports {
+		in.Ports = append(in.Ports, decide(w, wl, p))
+	}
+	slices.SortFunc(in.Ports, func(a, b mesh.InboundPort) int { return cmp.Compare(a.Port, b.Port) })
+	return in
+}
+
+func decide(w *world.World, wl *mesh.Workload, p mesh.InboundPort) mesh.InboundPort {
+	s := policy.ServerMode(w, wl, p.Port)
+	p.Mode, p.Origin = s.Mode, s.Origin
+	return p
+}
+
+func protocolOf(s *mesh.Service, port uint16) mesh.Protocol {
+	for _, p := range s.Ports {
+		if p.Number == port {
+			return p.Protocol
+		}
+	}
+	return mesh.TCP
+}
+
+// peers are all addresses of workloads, by address. Those without a sidecar are
+// there too: they name an unmeshed caller in the log.
+func peers(w *world.World) []mesh.Peer {
+	var out []mesh.Peer
+	for _, wl := range w.Workloads {
+		for _, a := range wl.Addresses {
+			p := mesh.Peer{Addr: a, Workload: wl.Key(), Sidecar: wl.Role != mesh.RoleNone}
+			if p.Sidecar {
+				p.Identity = wl.Identity(w.Mesh.TrustDomain)
+			}
+			out = append(out, p)
+		}
+	}
+	slices.SortFunc(out, func(a, b mesh.Peer) int { return a.Addr.Compare(b.Addr) })
+	return slices.CompactFunc(out, func(a, b mesh.Peer) bool { return a.Addr == b.Addr })
+}
+
+// clusterName is Istio's: outbound|PORT|SUBSET|HOST.
+func clusterName(host string, port uint16, subset string) string {
+	return fmt.Sprintf("outbound|%d|%s|%s", port, subset, host)
+}
+
+// visible reports whether a namespace may see a service (exportTo).
+func visible(s *mesh.Service, namespace string) bool {
+	if len(s.ExportTo) == 0 || s.Namespace == namespace {
+		return true
+	}
+	return slices.Contains(s.ExportTo, "*") || slices.Contains(s.ExportTo, namespace)
+}
+
+// qualify resolves a short host in the namespace of the object that names it.
+func qualify(host, namespace string) string {
+	if host == "" || strings.Contains(host, ".") {
+		return host
+	}
+	return host + "." + namespace + ".svc." + api.DomainSuffix
+}

@@ -1,0 +1,136 @@
+package compile
+
+import (
+	"cmp"
+	"slices"
+
+	"hasp/mesh"
+	"hasp/policy"
+	"hasp/world"
+)
+
+// outbound is what a sidecar does with the connections of its workload: one
+// cluster for each port of each service it may see, and the addresses that lead
+// there.
+func outbound(w *world.World, wl *mesh.Workload) mesh.Outbound {
+	out := mesh.Outbound{AllowAny: w.Mesh.OutboundAllowAny}
+	seen := map[string]bool{}
+	for _, s := range visibleServices(w, wl.Namespace) {
+		for _, p := range s.Ports {
+			c := cluster(w, wl, s, p.Number, "")
+			if seen[c.Name] {
+				continue
+			}
+			seen[c.Name] = true
+			out.Clusters = append(out.Clusters, c)
+			out.Listeners = append(out.Listeners, listeners(s, c)...)
+		}
+	}
+	slices.SortFunc(out.Clusters, func(a, b mesh.Cluster) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(out.Listeners, func(a, b mesh.Listener) int {
+		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port))
+	})
+	// Two headless services may pick the same pods: the first name keeps the address.
+	out.Listeners = slices.CompactFunc(out.Listeners, func(a, b mesh.Listener) bool { return a.Addr == b.Addr && a.Port == b.Port })
+	return out
+}
+
+// visibleServices puts the namespace's own services first, so that they win a
+// name or an address that another namespace claims too.
+func visibleServices(w *world.World, namespace string) []*mesh.Service {
+	var own, others []*mesh.Service
+	for _, s := range w.Services {
+		switch {
+		case s.Namespace == namespace:
+			own = append(own, s)
+		case visible(s, namespace):
+			others = append(others, s)
+		}
+	}
+	return append(own, others...)
+}
+
+// listeners: the virtual addresses of a service; for a headless one the
+// addresses of its endpoints, since that is what its clients dial. A service
+// with neither (ServiceEntry, resolution NONE) matches the port at any address.
+func listeners(s *mesh.Service, c mesh.Cluster) []mesh.Listener {
+	var out []mesh.Listener
+	switch {
+	case s.Headless:
+		for _, e := range c.Endpoints {
+			if e.Addr.IsValid() {
+				out = append(out, mesh.Listener{Addr: e.Addr, Port: e.Port, Cluster: c.Name})
+			}
+		}
+	case len(s.Addresses) > 0:
+		for _, a := range s.Addresses {
+			out = append(out, mesh.Listener{Addr: a, Port: c.Port, Cluster: c.Name})
+		}
+	case s.Resolution == "NONE":
+		out = append(out, mesh.Listener{Port: c.Port, Cluster: c.Name})
+	}
+	return out
+}
+
+// cluster is one port (and subset) of a service as a client sees it.
+func cluster(w *world.World, client *mesh.Workload, s *mesh.Service, port uint16, subset string) mesh.Cluster {
+	tls := policy.ClientTLS(w, client, client.Namespace, s, port, subset)
+	c := mesh.Cluster{
+		Name:      clusterName(s.Hostname, port, subset),
+		Hostname:  s.Hostname,
+		Namespace: s.Namespace,
+		Port:      port, Subset: subset,
+		Protocol:    protocolOf(s, port),
+		OriginalDst: s.Headless || s.Resolution == "NONE",
+		TLS:         tls.TLS,
+	}
+	labels := subsetLabels(w, client, s, subset)
+	for _, e := range s.Endpoints {
+		if e.ServicePort != port || !e.Addr.IsValid() && e.Host == "" || !hasLabels(e.Labels, labels) {
+			continue
+		}
+		e.Labels = nil // the proxy has no use for them
+		if e.Sidecar {
+			// A port whose server mode is DISABLE takes no mesh TLS, so auto
+			// mTLS must not speak it there.
+			if wl := w.Workload(e.Workload); wl != nil && tls.Auto && !policy.TakesMeshTLS(w, wl, e.Port) {
+				e.Sidecar = false
+			}
+		}
+		c.Endpoints = append(c.Endpoints, e)
+	}
+	slices.SortFunc(c.Endpoints, func(a, b mesh.Endpoint) int {
+		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port))
+	})
+	return c
+}
+
+// subsetLabels of the first rule, in the client's order of look-up, that has a
+// subset of that name for the host.
+func subsetLabels(w *world.World, client *mesh.Workload, s *mesh.Service, subset string) map[string]string {
+	if subset == "" {
+		return nil
+	}
+	for _, ns := range []string{client.Namespace, s.Namespace, w.Mesh.RootNamespace} {
+		for _, r := range w.DestinationRules {
+			if r.Namespace != ns || qualify(r.Spec.Host, r.Namespace) != s.Hostname {
+				continue
+			}
+			for _, sub := range r.Spec.Subsets {
+				if sub.Name == subset {
+					return sub.Labels
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func hasLabels(have, want map[string]string) bool {
+	for k, v := range want {
+		if have[k] != v {
+			return false
+		}
+	}
+	return true
+}
