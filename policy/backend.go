@@ -11,7 +11,7 @@ import (
 type backend struct {
 	wl   *mesh.Workload
 	port uint16 // on the workload; 0 when it cannot be known
-	id   string // SPIFFE ID, empty for an address outside the mesh
+	id   string // SPIFFE ID, empty where no proxy presents one
 	// assumed is true for the stand-in of a service that has no workload: what
 	// would apply to whatever its selector will pick.
 	assumed bool
@@ -28,7 +28,11 @@ func backends(w *world.World, svc *mesh.Service, number uint16) []backend {
 	var out []backend
 	for _, wl := range w.WorkloadsOf(svc) {
 		if port := targetPort(sp, wl); port != 0 {
-			out = append(out, backend{wl: wl, port: port, id: wl.Identity(w.Mesh.TrustDomain)})
+			b := backend{wl: wl, port: port}
+			if wl.Role != mesh.RoleNone {
+				b.id = wl.Identity(w.Mesh.TrustDomain)
+			}
+			out = append(out, b)
 		}
 	}
 	if len(svc.Selector) == 0 {

@@ -78,10 +78,18 @@ func (c call) staying(servers []backend, mode Server) (status, why string) {
 	switch {
 	case first != "":
 		return Conflict, c.speech(said) + ", but " + first + among(refusing, servers)
-	case c.client.Auto:
-		return Auto, c.speech(c.spoken(servers[0])) + ", and " + c.acceptance(servers, mode)
+	case c.auto():
+		status = Auto
+	default:
+		status = OK
 	}
-	return OK, c.speech(c.spoken(servers[0])) + ", and " + c.acceptance(servers, mode)
+	return status, c.speech(c.spoken(servers[0])) + ", and " + c.acceptance(servers, mode)
+}
+
+// auto reports whether auto mutual TLS is what tells the client; it may tell it
+// to speak plaintext (Client.Auto is false then).
+func (c call) auto() bool {
+	return !c.client.Set && c.w.Mesh.EnableAutoMtls && c.from.Role != mesh.RoleNone
 }
 
 // tongue is what is spoken on the wire.
@@ -118,6 +126,8 @@ func (c call) refusal(b backend, spoken tongue) string {
 	switch {
 	case spoken == ownTLS:
 		return c.to + " is in the mesh and takes plaintext or mutual TLS with mesh certificates, nothing else"
+	case spoken == meshTLS && b.wl.Role == mesh.RoleGateway:
+		return c.to + " is a gateway and takes what its Gateway objects say, not mesh certificates"
 	case spoken == meshTLS && !b.sidecar():
 		return c.to + " has no sidecar to take it"
 	case spoken == meshTLS && s.Mode == mesh.ModeDisable:
@@ -133,6 +143,8 @@ func (c call) refusal(b backend, spoken tongue) string {
 // acceptance is what the servers take, when they take what is spoken.
 func (c call) acceptance(servers []backend, s Server) string {
 	switch {
+	case servers[0].wl.Role == mesh.RoleGateway:
+		return c.to + " is a gateway and takes what its Gateway objects say"
 	case !servers[0].sidecar():
 		return c.to + " has no sidecar and takes what comes"
 	case s.Mode == mesh.ModeUnset:
