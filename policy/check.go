@@ -38,7 +38,7 @@ func Check(w *world.World, from *mesh.Workload, svc *mesh.Service, port uint16, 
 		v.Status, v.Why = c.leaving()
 		return v
 	}
-	v.Status, v.Why = c.staying(backends(w, svc, port), v.Server)
+	v.Status, v.Why = c.staying(c.within(subset, backends(w, svc, port)), v.Server)
 	return v
 }
 
@@ -49,6 +49,22 @@ type call struct {
 	svc    *mesh.Service
 	to     string // HOST:PORT
 	client Client
+}
+
+// within keeps the workloads of a subset, or all when none is in it yet.
+func (c call) within(subset string, all []backend) []backend {
+	var out []backend
+	for _, s := range Subsets(c.w, c.from, c.from.Namespace, c.svc) {
+		for _, b := range all {
+			if s.Name == subset && subsetOf(s.Labels, b.wl.Labels) {
+				out = append(out, b)
+			}
+		}
+	}
+	if len(out) == 0 {
+		return all
+	}
+	return out
 }
 
 // leaving judges a call out of the mesh. The server's mode is not ours to know;

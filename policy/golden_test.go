@@ -29,6 +29,7 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata/*.txtar
 //	service HOST:PORT                  the mode behind a service's port
 //	client NAME.NS HOST:PORT [SUBSET]  what a client speaks
 //	tls NAME.NS HOST:PORT [SUBSET]     the same, with names and files
+//	subsets NAME.NS HOST:PORT          the subsets a client sees
 //	check NAME.NS HOST:PORT [SUBSET]   the verdict and why
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -121,6 +122,15 @@ func answer(t *testing.T, w *world.World, verb string, args []string) string {
 	case "tls":
 		c := policy.ClientTLS(w, from, ns, svc, port, subset)
 		return client(c) + names(c.TLS)
+	case "subsets":
+		var out []string
+		for _, s := range policy.Subsets(w, from, ns, svc) {
+			out = append(out, fmt.Sprintf("%s %s of %s", s.Name, s.Labels, s.Origin))
+		}
+		if len(out) == 0 {
+			return "none"
+		}
+		return strings.Join(out, ", ")
 	case "check":
 		v := policy.Check(w, from, svc, port, subset)
 		return v.Status + " " + v.Why
