@@ -44,7 +44,8 @@ type PortSelector struct {
 }
 
 // PeerMethod is one way to authenticate the peer. HasMTLS is true when the key
-// "mtls" stands in it, even with a null value (which means STRICT).
+// "mtls" stands in it, even with a null value (which means STRICT). Its JSON
+// form is in peer_json.go.
 type PeerMethod struct {
 	HasMTLS  bool   `json:"-"`
 	AllowTLS bool   `json:"-"`
@@ -66,6 +67,23 @@ type JWT struct {
 	Jwks       string   `json:"jwks,omitempty"`
 	JwtHeaders []string `json:"jwtHeaders,omitempty"`
 	JwtParams  []string `json:"jwtParams,omitempty"`
+	// TriggerRules say for which paths a token is looked at; none means all.
+	TriggerRules []TriggerRule `json:"triggerRules,omitempty"`
+}
+
+// TriggerRule is istio.authentication.v1alpha1.Jwt.TriggerRule: it fires when
+// the path is in none of ExcludedPaths and IncludedPaths is empty or has it.
+type TriggerRule struct {
+	ExcludedPaths []StringMatch `json:"excludedPaths,omitempty"`
+	IncludedPaths []StringMatch `json:"includedPaths,omitempty"`
+}
+
+// StringMatch is istio.authentication.v1alpha1.StringMatch; one field is set.
+type StringMatch struct {
+	Exact  string `json:"exact,omitempty"`
+	Prefix string `json:"prefix,omitempty"`
+	Suffix string `json:"suffix,omitempty"`
+	Regex  string `json:"regex,omitempty"`
 }
 
 // MeshConfig is the part of Istio's MeshConfig that hasp reads, with defaults
