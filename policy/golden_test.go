@@ -68,9 +68,9 @@ func load(t *testing.T, in []byte) *world.World {
 	if err := os.WriteFile(file, in, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w, err := source.FromFiles("testdata/app.yaml", file)
-	if err != nil {
-		t.Fatal(err)
+	w, problems, err := source.FromFiles(nil, "default", "testdata/app.yaml", file)
+	if err != nil || len(problems) > 0 {
+		t.Fatal(err, problems)
 	}
 	return w
 }
