@@ -18,7 +18,8 @@ import (
 
 // worldLoader gives the World to answer from: that of the files or directories
 // when there are any, with no mesh running, else that of the running mesh.
-type worldLoader func(ctx context.Context, files []string) (*world.World, error)
+// Objects in files that do not say their namespace are in the given one.
+type worldLoader func(ctx context.Context, namespace string, files []string) (*world.World, error)
 
 // question is what every command that asks the policies takes.
 type question struct {
@@ -38,7 +39,7 @@ func (q *question) world(ctx context.Context) (*world.World, error) {
 	if q.output != "" && q.output != "json" {
 		return nil, fmt.Errorf("unknown output format %q: want json, or nothing for text", q.output)
 	}
-	return q.load(ctx, q.files)
+	return q.load(ctx, q.namespace, q.files)
 }
 
 // findWorkload is the workload that a person means by NAME, NAME.NAMESPACE or

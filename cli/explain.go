@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -64,11 +65,6 @@ answered.`,
 	cmd.Flags().StringVar(&query.From, "from", "", "`WORKLOAD[.NAMESPACE]` that calls")
 	cmd.Flags().StringVar(&query.To, "to", "", "`HOST[:PORT]` that it calls")
 	cmd.Flags().StringVar(&query.Subset, "subset", "", "`SUBSET` of the service, as a DestinationRule names it")
-	for _, name := range []string{"from", "to"} {
-		if err := cmd.MarkFlagRequired(name); err != nil {
-			panic(err) // the flag was made three lines above
-		}
-	}
 	return cmd
 }
 
@@ -125,6 +121,9 @@ type Lost struct {
 
 // Explain answers from a World.
 func Explain(w *world.World, q ExplainQuery) (*Explanation, error) {
+	if q.From == "" || q.To == "" {
+		return nil, errors.New("say who calls and what it calls: --from WORKLOAD --to HOST:PORT")
+	}
 	from, err := findWorkload(w, q.From, q.Namespace)
 	if err != nil {
 		return nil, err
