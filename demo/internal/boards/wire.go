@@ -8,17 +8,12 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"sharedboards/internal/service"
 )
 
-const (
-	// maxBody bounds a request body; an item is text that a person pastes.
-	maxBody = 64 << 10
-	// maxName bounds a user's name or a short id in a path, in bytes.
-	maxName = 128
-)
+// maxBody bounds a request body; an item is text that a person pastes.
+const maxBody = 64 << 10
 
 // badRequest is the client's mistake, in words for the client.
 type badRequest struct {
@@ -111,22 +106,9 @@ func decode[T itemRequest | boardRequest](w http.ResponseWriter, r *http.Request
 // UTF-8, or with characters that do not print.
 func checkNames(r *http.Request) error {
 	for _, key := range []string{"user", "id"} {
-		if why := nameFault(r.PathValue(key)); why != "" {
+		if why := service.NameFault(r.PathValue(key)); why != "" {
 			return badRequest{http.StatusBadRequest, fmt.Sprintf("the %s in the path %s", key, why)}
 		}
 	}
 	return nil
-}
-
-// nameFault says what is wrong with a name, or "".
-func nameFault(name string) string {
-	switch {
-	case len(name) > maxName:
-		return fmt.Sprintf("is longer than %d bytes", maxName)
-	case !utf8.ValidString(name):
-		return "is not UTF-8"
-	case strings.ContainsFunc(name, func(c rune) bool { return !unicode.IsPrint(c) }):
-		return "has a character that does not print"
-	}
-	return ""
 }
