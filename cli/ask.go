@@ -94,7 +94,7 @@ func noWorkload(w *world.World, arg string) error {
 	for _, wl := range w.Workloads {
 		names = append(names, policy.WorkloadName(wl))
 	}
-	return fmt.Errorf("no workload %q; there is %s", arg, list(names))
+	return fmt.Errorf("no workload %q; there is %s", arg, listed(names))
 }
 
 func workloadNamespaces(w *world.World) []string {
@@ -127,7 +127,7 @@ func findService(w *world.World, host, namespace string) (*mesh.Service, error) 
 			names = append(names, svc.Hostname)
 		}
 	}
-	return nil, fmt.Errorf("no service %q as seen in namespace %s; there is %s", host, namespace, list(names))
+	return nil, fmt.Errorf("no service %q as seen in namespace %s; there is %s", host, namespace, listed(names))
 }
 
 // findPort is the service port of HOST:PORT by number or name; a service of one
@@ -145,13 +145,13 @@ func findPort(svc *mesh.Service, port string) (mesh.ServicePort, error) {
 		names = append(names, strings.TrimSpace(number+" "+p.Name))
 	}
 	if port == "" {
-		return mesh.ServicePort{}, fmt.Errorf("%s has several ports: say HOST:PORT with one of %s", svc.Hostname, list(names))
+		return mesh.ServicePort{}, fmt.Errorf("%s has several ports: say HOST:PORT with one of %s", svc.Hostname, listed(names))
 	}
-	return mesh.ServicePort{}, fmt.Errorf("%s has no port %s; there is %s", svc.Hostname, port, list(names))
+	return mesh.ServicePort{}, fmt.Errorf("%s has no port %s; there is %s", svc.Hostname, port, listed(names))
 }
 
-// list is names for a person: sorted, each once, not too many.
-func list(names []string) string {
+// listed is names for a person: sorted, each once, not too many.
+func listed(names []string) string {
 	const most = 20
 	if len(names) == 0 {
 		return "none"

@@ -45,7 +45,7 @@ func TestAsk(t *testing.T) {
 			for line := range strings.Lines(want) {
 				if args, ok := strings.CutPrefix(line, "$ hasp "); ok {
 					got.WriteString(line)
-					run(&got, append(strings.Fields(args), "-f", in))
+					runCommand(&got, append(strings.Fields(args), "-f", in))
 				}
 			}
 			if *update && got.String() != want {
@@ -62,9 +62,9 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-func run(out *strings.Builder, args []string) {
+func runCommand(out *strings.Builder, args []string) {
 	root := &cobra.Command{Use: "hasp", SilenceUsage: true, SilenceErrors: true}
-	root.AddCommand(newAuthnCmd(manifests, "shop"), newExplainCmd(manifests, "shop"))
+	root.AddCommand(newAuthnCmd(loadManifests, "shop"), newExplainCmd(loadManifests, "shop"))
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(out)
@@ -73,7 +73,7 @@ func run(out *strings.Builder, args []string) {
 	}
 }
 
-func manifests(_ context.Context, namespace string, files []string) (*world.World, error) {
+func loadManifests(_ context.Context, namespace string, files []string) (*world.World, error) {
 	w, problems, err := source.FromFiles(nil, namespace, files...)
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("%s", problems[0])

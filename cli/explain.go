@@ -157,7 +157,7 @@ func knownSubset(w *world.World, from *mesh.Workload, svc *mesh.Service, subset 
 	if subset == "" {
 		return nil
 	}
-	return fmt.Errorf("%s sees no subset %q of %s; there is %s", policy.WorkloadName(from), subset, svc.Hostname, list(names))
+	return fmt.Errorf("%s sees no subset %q of %s; there is %s", policy.WorkloadName(from), subset, svc.Hostname, listed(names))
 }
 
 func newExplanation(w *world.World, from *mesh.Workload, svc *mesh.Service, port uint16, subset string) *Explanation {

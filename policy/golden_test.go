@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -48,6 +49,9 @@ func TestGolden(t *testing.T) {
 			w := load(t, ar.Files[0].Data)
 			want := string(ar.Files[1].Data)
 			got := answers(t, w, want)
+			if diff := cmp.Diff(got, answers(t, backwards(w), want)); diff != "" {
+				t.Errorf("the answer depends on the order of the objects (-sorted +reversed)\n%s", diff)
+			}
 			if *update && got != want {
 				ar.Files[1].Data = []byte(got)
 				if err := os.WriteFile(file, txtar.Format(ar), 0o644); err != nil {
@@ -73,6 +77,22 @@ func load(t *testing.T, in []byte) *world.World {
 		t.Fatal(err, problems)
 	}
 	return w
+}
+
+// backwards is the World with its policies and rules in reverse: what decides
+// is their age and their names, never where they stand.
+func backwards(w *world.World) *world.World {
+	r := *w
+	r.Policies = reversed(w.Policies)
+	r.PeerAuthentications = reversed(w.PeerAuthentications)
+	r.DestinationRules = reversed(w.DestinationRules)
+	return &r
+}
+
+func reversed[T any](s []T) []T {
+	s = slices.Clone(s)
+	slices.Reverse(s)
+	return s
 }
 
 // answers asks every question of a section again.
