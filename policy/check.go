@@ -158,6 +158,9 @@ func (c call) refusal(b backend, spoken tongue) string {
 
 // acceptance is what the servers take, when they take what is spoken.
 func (c call) acceptance(servers []backend, s Server) string {
+	if servers[0].assumed {
+		return c.to + " has no workload yet that could take it"
+	}
 	switch {
 	case servers[0].wl.Role == mesh.RoleGateway:
 		return c.to + " is a gateway and takes what its Gateway objects say"
