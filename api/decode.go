@@ -59,7 +59,7 @@ func (d *decoder) fail(o *Object, field, format string, args ...any) {
 // object decodes one object, or the items of a List.
 func (d *decoder) object(tree map[string]any, node *yaml.Node, base int) {
 	u := &unstructured.Unstructured{Object: tree}
-	o := &Object{File: d.file, Line: base + node.Line, GVK: u.GroupVersionKind(), Value: u, node: node, base: base}
+	o := &Object{File: d.file, Line: base + node.Line, GVK: u.GroupVersionKind(), Value: u, tree: tree, node: node, base: base}
 	if !d.named(o, tree) {
 		return
 	}

@@ -202,12 +202,19 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		objects, err := api.Decode("f", data)
-		lines := bytes.Count(data, []byte("\n")) + 1
+		lines := 1
+		for _, br := range []string{"\n", "\r", "\u0085", "\u2028", "\u2029"} { // all are YAML's
+			lines += bytes.Count(data, []byte(br))
+		}
 		for _, o := range objects {
 			if o.Value == nil || o.Line < 1 || o.Line > lines {
 				t.Fatalf("object at line %d of %d: %v", o.Line, lines, o.Value)
 			}
 			o.Where("spec.a[0].b[c.d].e")
+			api.Warnings(o)
+			for _, e := range api.Validate(o) {
+				o.Where(e.Field)
+			}
 		}
 		var e *api.Error
 		if errors.As(err, &e) && (e.Line < 1 || e.Line > lines+1) {

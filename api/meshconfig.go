@@ -27,12 +27,14 @@ type MeshConfigError struct {
 }
 
 // Error is "mesh config line 3: outboundTrafficPolicy.mode: ...".
-func (e *MeshConfigError) Error() string {
-	s := fmt.Sprintf("mesh config line %d: ", e.Line)
+func (e *MeshConfigError) Error() string { return "mesh config " + e.where() + e.Detail }
+
+func (e *MeshConfigError) where() string {
+	s := fmt.Sprintf("line %d: ", e.Line)
 	if e.Field != "" {
 		s += e.Field + ": "
 	}
-	return s + e.Detail
+	return s
 }
 
 // DefaultMeshConfig is what holds when nobody has set anything.

@@ -24,8 +24,9 @@ type Object struct {
 	// *unstructured.Unstructured itself for a kind that hasp does not read.
 	Value any
 
-	node *yaml.Node // for Where; nil when lines are not known
-	base int        // lines before the document node was cut from
+	tree map[string]any // as written, for Warnings
+	node *yaml.Node     // for Where; nil when lines are not known
+	base int            // lines before the document node was cut from
 }
 
 // Known reports whether hasp reads the object's kind. The caller decides what
