@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	basecli "k8s.io/component-base/cli"
+	"k8s.io/kubectl/pkg/cmd"
+	cmdutil "k8s.io/kubectl/pkg/cmd/util"
+)
+
+// Kubectl is kubectl's own code, called by the name oc or kubectl with the
+// arguments that follow it, and the four verbs of oc about projects. It
+// returns the exit status.
+//
+// kubeconfig is the mesh's; a --kubeconfig among the arguments wins over it.
+// When it is empty kubectl looks where it always does (KUBECONFIG, ~/.kube).
+//
+// kubectl ends its process where it fails. Here it ends this call instead; two
+// calls at the same time wait for each other, since that is a global of its.
+func Kubectl(ctx context.Context, name, kubeconfig string, args []string, in io.Reader, out, errOut io.Writer) (status int) {
+	oneKubectl.Lock()
+	defer oneKubectl.Unlock()
+	cmdutil.BehaviorOnFatal(func(msg string, code int) {
+		if msg != "" {
+			fmt.Fprintln(errOut, strings.TrimSuffix(msg, "\n"))
+		}
+		panic(exit(code))
+	})
+	defer cmdutil.DefaultBehaviorOnFatal()
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case exit:
+			status = int(r)
+		default:
+			panic(r)
+		}
+	}()
+	c := kubectlCommand(name, genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut})
+	if kubeconfig != "" {
+		// A flag rather than a default: "config view" knows only the flag.
+		args = slices.Insert(slices.Clone(args), 0, "--kubeconfig="+kubeconfig)
+	}
+	c.SetArgs(args)
+	c.SetContext(ctx)
+	if err := basecli.RunNoErrOutput(c); err != nil {
+		cmdutil.CheckErr(err)
+	}
+	return 0
+}
+
+// exit is how kubectl's end of process travels up to Kubectl.
+type exit int
+
+var oneKubectl sync.Mutex
+
+func kubectlCommand(name string, streams genericiooptions.IOStreams) *cobra.Command {
+	flags := genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag().WithDiscoveryBurst(300).WithDiscoveryQPS(50).WithWarningPrinter(streams)
+	c := cmd.NewKubectlCommand(cmd.KubectlOptions{ConfigFlags: flags, IOStreams: streams})
+	c.Use = name
+	c.SetIn(streams.In)
+	c.SetOut(streams.Out)
+	c.SetErr(streams.ErrOut)
+	p := &projects{config: flags, streams: streams}
+	c.AddCommand(p.project(), p.list(), p.create(), p.whoami())
+	return c
+}
