@@ -116,14 +116,6 @@ func clusterName(host string, port uint16, subset string) string {
 	return fmt.Sprintf("outbound|%d|%s|%s", port, subset, host)
 }
 
-// visible reports whether a namespace may see a service (exportTo).
-func visible(s *mesh.Service, namespace string) bool {
-	if len(s.ExportTo) == 0 || s.Namespace == namespace {
-		return true
-	}
-	return slices.Contains(s.ExportTo, "*") || slices.Contains(s.ExportTo, namespace)
-}
-
 // qualify resolves a short host in the namespace of the object that names it.
 func qualify(host, namespace string) string {
 	if host == "" || strings.Contains(host, ".") {

@@ -149,21 +149,7 @@ func (b *builder) route(v *networking.VirtualService, r *networkingapi.HTTPRoute
 		out.Matches = append(out.Matches, hm)
 	}
 	for _, d := range r.Route {
-		host := qualify(d.GetDestination().GetHost(), v.Namespace)
-		svc := b.w.Service(v.Namespace, host)
-		if svc == nil {
-			b.say(origin, "http[].route[].destination.host: there is no service %s", host)
-			continue
-		}
-		port := uint16(d.GetDestination().GetPort().GetNumber())
-		if port == 0 {
-			if len(svc.Ports) != 1 {
-				b.say(origin, "http[].route[].destination.port: %s has %d ports; name one", host, len(svc.Ports))
-				continue
-			}
-			port = svc.Ports[0].Number
-		}
-		cl := cluster(b.w, b.wl, svc, port, d.GetDestination().GetSubset())
+		cl := b.destination(origin, v.Namespace, d.GetDestination())
 		if !b.clusters[cl.Name] {
 			b.clusters[cl.Name] = true
 			b.c.Outbound.Clusters = append(b.c.Outbound.Clusters, cl)
@@ -171,6 +157,25 @@ func (b *builder) route(v *networking.VirtualService, r *networkingapi.HTTPRoute
 		out.To = append(out.To, mesh.WeightedTarget{Cluster: cl.Name, Weight: int(d.Weight)})
 	}
 	return out, len(out.To) > 0
+}
+
+// destination is the cluster a route leads to. One that is not there becomes a
+// cluster without endpoints: its requests fail with 503, as in Istio, and do not
+// fall through to the next route.
+func (b *builder) destination(origin mesh.Origin, namespace string, d *networkingapi.Destination) mesh.Cluster {
+	host, port := qualify(d.GetHost(), namespace), uint16(d.GetPort().GetNumber())
+	svc := b.w.Service(namespace, host)
+	switch {
+	case svc == nil:
+		b.say(origin, "http[].route[].destination.host: there is no service %s", host)
+	case port == 0 && len(svc.Ports) != 1:
+		b.say(origin, "http[].route[].destination.port: %s has %d ports; name one", host, len(svc.Ports))
+	case port == 0:
+		return cluster(b.w, b.wl, svc, svc.Ports[0].Number, d.GetSubset())
+	default:
+		return cluster(b.w, b.wl, svc, port, d.GetSubset())
+	}
+	return mesh.Cluster{Name: clusterName(host, port, d.GetSubset()), Hostname: host, Port: port, Subset: d.GetSubset(), Protocol: mesh.HTTP}
 }
 
 func httpMatch(m *networkingapi.HTTPMatchRequest) (mesh.HTTPMatch, bool) {

@@ -43,7 +43,7 @@ func visibleServices(w *world.World, namespace string) []*mesh.Service {
 		switch {
 		case s.Namespace == namespace:
 			own = append(own, s)
-		case visible(s, namespace):
+		case policy.Visible(s, namespace):
 			others = append(others, s)
 		}
 	}
@@ -105,22 +105,14 @@ func cluster(w *world.World, client *mesh.Workload, s *mesh.Service, port uint16
 	return c
 }
 
-// subsetLabels of the first rule, in the client's order of look-up, that has a
-// subset of that name for the host.
+// subsetLabels are those of the subset as the client's rules define it.
 func subsetLabels(w *world.World, client *mesh.Workload, s *mesh.Service, subset string) map[string]string {
 	if subset == "" {
 		return nil
 	}
-	for _, ns := range []string{client.Namespace, s.Namespace, w.Mesh.RootNamespace} {
-		for _, r := range w.DestinationRules {
-			if r.Namespace != ns || qualify(r.Spec.Host, r.Namespace) != s.Hostname {
-				continue
-			}
-			for _, sub := range r.Spec.Subsets {
-				if sub.Name == subset {
-					return sub.Labels
-				}
-			}
+	for _, sub := range policy.Subsets(w, client, client.Namespace, s) {
+		if sub.Name == subset {
+			return sub.Labels
 		}
 	}
 	return nil

@@ -27,7 +27,11 @@ func peerAuthentication(w *world.World, wl *mesh.Workload, port uint16) (s Serve
 		}
 		applies = true
 		pa := l.oldest[0]
-		if m := peerMode(pa.Spec.GetMtls()); m != mesh.ModeUnset {
+		m := peerMode(pa.Spec.GetMtls())
+		if m == mesh.ModeUnset && l.level == mesh.LevelMesh {
+			m = mesh.ModePermissive // what UNSET means where there is no parent
+		}
+		if m != mesh.ModeUnset {
 			s.Mode, s.Origin = m, peerOrigin(pa, l.level)
 		}
 		if l.level != mesh.LevelWorkload {
