@@ -1,0 +1,159 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// imageUnknown is the reason of a container whose image nothing stands for.
+const imageUnknown = "ImageUnknown"
+
+// plan makes the pod's containers, without starting any.
+func (p *pod) plan(obj *corev1.Pod, resumed bool) error {
+	var members []*container
+	var unknown error
+	add := func(spec corev1.Container, k kind) {
+		image, err := p.s.cfg.Images.Find(spec.Image)
+		unknown = errors.Join(unknown, err)
+		if image.Gateway && k == appKind {
+			k = gatewayKind
+			if spec.ReadinessProbe == nil {
+				spec.ReadinessProbe = proxySpec().ReadinessProbe
+			}
+		}
+		members = append(members, newContainer(p, obj, spec, k, image, resumed))
+	}
+	sidecar, err := p.wantsSidecar(obj)
+	if err != nil {
+		return err
+	}
+	if sidecar {
+		members = append(members, newContainer(p, obj, proxySpec(), proxyKind, Image{}, resumed))
+	}
+	for _, spec := range obj.Spec.InitContainers {
+		if spec.RestartPolicy != nil && *spec.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			add(spec, sidecarKind)
+		} else {
+			add(spec, initKind)
+		}
+	}
+	for _, spec := range obj.Spec.Containers {
+		add(spec, appKind)
+	}
+	p.mu.Lock()
+	p.members = members
+	p.mu.Unlock()
+	return unknown
+}
+
+// cannotStart says why in the pod's status and, so that "kubectl run -i" shows
+// it, in its log. A pod that is to be restarted waits, as it would for an image
+// that cannot be pulled; another one failed.
+func (p *pod) cannotStart(obj *corev1.Pod, err error) {
+	reason := "CannotStart"
+	if e := (*UnknownImageError)(nil); errors.As(err, &e) {
+		reason = imageUnknown
+	}
+	never := restartPolicy(obj) == corev1.RestartPolicyNever
+	for _, c := range p.all() {
+		if c.kind == proxyKind || !never {
+			c.wait(reason, err.Error())
+			continue
+		}
+		c.refuse(reason, err.Error())
+	}
+	if never {
+		p.fail(reason, err.Error())
+	}
+	p.changed.ring()
+}
+
+// play runs the containers in their order: the proxy and other sidecars first,
+// which stay until the end; the init containers one after another; then all
+// others at once. It returns when all have ended.
+func (p *pod) play(life, sandbox context.Context) {
+	grace := func() (d graceful) { return graceful(p.grace(sandbox)) }
+	// What serves the others ends after them.
+	support, stopSupport := context.WithCancel(context.WithoutCancel(life))
+	var sidecars, apps sync.WaitGroup
+	defer sidecars.Wait()
+	defer stopSupport()
+
+	for _, c := range p.all() {
+		switch c.kind {
+		case proxyKind:
+			if !p.captured(life, c) {
+				return
+			}
+			sidecars.Go(func() { c.run(support, grace) })
+			if !c.await(life, func(c *container) bool { return c.ready }) {
+				return
+			}
+		case sidecarKind:
+			sidecars.Go(func() { c.run(support, grace) })
+			if !c.await(life, func(c *container) bool { return c.started }) {
+				return
+			}
+		case initKind:
+			if code := c.run(life, grace); life.Err() != nil {
+				return
+			} else if code != 0 {
+				p.fail("InitContainerFailed", fmt.Sprintf("init container %s ended with %d", c.spec.Name, code))
+				return
+			}
+		}
+	}
+	p.mu.Lock()
+	p.initial = true
+	p.mu.Unlock()
+	p.changed.ring()
+	for _, c := range p.all() {
+		if c.kind == appKind || c.kind == gatewayKind {
+			apps.Go(func() { c.run(life, grace) })
+		}
+	}
+	apps.Wait()
+}
+
+// report writes the pod's status whenever it changed, until ctx ends.
+func (p *pod) report(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.changed:
+		}
+		for p.writeStatus(ctx) != nil && pause(ctx, retryPeriod/10) {
+		}
+	}
+}
+
+func (p *pod) writeStatus(ctx context.Context) error {
+	obj := p.object()
+	client := p.s.cfg.Client.CoreV1().Pods(obj.Namespace)
+	for {
+		next := obj.DeepCopy()
+		next.Status = p.status(obj.Status)
+		if sameStatus(obj.Status, next.Status) {
+			return nil
+		}
+		_, err := client.UpdateStatus(ctx, next, metav1.UpdateOptions{})
+		switch outcome := writeOutcome(err); {
+		case outcome == written, ctx.Err() != nil:
+			return nil
+		case outcome == outdated:
+			if obj, err = client.Get(ctx, obj.Name, metav1.GetOptions{}); writeOutcome(err) == written && obj.UID == p.uid {
+				continue
+			}
+			return nil // another pod has the name: the watch will tell
+		default:
+			p.s.log.Warn("pod's status not written", "pod", p.name(), "err", err)
+			return err
+		}
+	}
+}

@@ -1,0 +1,3 @@
+package sandbox
+
+func fakeProxy() int { return 1 }

@@ -1,0 +1,108 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Setup furnishes the namespaces that Command made, and must be called there
+// before anything else: mounts become private, /proc shows the new process
+// namespace, /run is empty (the host's name-service daemons and sockets live
+// there), loopback is up. It returns the files handed to Command, closed on
+// exec so that no workload inherits them.
+func Setup(in Inside) ([]*os.File, error) {
+	files := inherited(in.Files)
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return nil, fmt.Errorf("sandbox: make mounts private: %w", err)
+	}
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return nil, fmt.Errorf("sandbox: mount /proc: %w (in a container: it must run with its /proc unmasked, docker run --security-opt systempaths=unconfined)", err)
+	}
+	if err := emptyRun(in.Keep); err != nil {
+		return nil, err
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("sandbox: bring loopback up: %w", err)
+	}
+	return files, nil
+}
+
+func inherited(n int) []*os.File {
+	var files []*os.File
+	for fd := 3; fd < 3+n; fd++ {
+		unix.CloseOnExec(fd)
+		files = append(files, os.NewFile(uintptr(fd), fmt.Sprintf("inherited-%d", fd)))
+	}
+	return files
+}
+
+// emptyRun mounts an empty /run and puts the directories to keep back into it.
+func emptyRun(keep []string) error {
+	held, err := hold(keep)
+	defer held.close()
+	if err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=16m"); err != nil {
+		return fmt.Errorf("sandbox: mount an empty /run: %w", err)
+	}
+	for _, h := range held {
+		if err := os.MkdirAll(h.path, 0o755); err != nil {
+			return fmt.Errorf("sandbox: keep %s: %w", h.path, err)
+		}
+		if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", h.fd), h.path, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+			return fmt.Errorf("sandbox: keep %s: %w", h.path, err)
+		}
+	}
+	return nil
+}
+
+// held are directories under /run, held open while /run is covered.
+type held []struct {
+	path string
+	fd   int
+}
+
+func (h held) close() {
+	for _, d := range h {
+		unix.Close(d.fd)
+	}
+}
+
+func hold(dirs []string) (held, error) {
+	var h held
+	for _, d := range dirs {
+		real, err := filepath.EvalSymlinks(d)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return h, fmt.Errorf("sandbox: keep %s: %w", d, err)
+		}
+		if real, err = filepath.Abs(real); err != nil {
+			return h, fmt.Errorf("sandbox: keep %s: %w", d, err)
+		}
+		if !strings.HasPrefix(real, "/run/") {
+			continue
+		}
+		fd, err := unix.Open(real, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return h, fmt.Errorf("sandbox: keep %s: %w", real, err)
+		}
+		h = append(h, struct {
+			path string
+			fd   int
+		}{real, fd})
+	}
+	return h, nil
+}

@@ -1,0 +1,210 @@
+package sandbox
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"hasp/capture"
+	"hasp/mesh"
+)
+
+// NodeName is the one node's name.
+const NodeName = "hasp"
+
+// ProxyContainer is the sidecar's name among a pod's containers, as in Istio.
+const ProxyContainer = "istio-proxy"
+
+// Istio's words for who gets a sidecar and what it captures.
+const (
+	injectKey            = "sidecar.istio.io/inject" // label, or annotation
+	injectNamespace      = "istio-injection"         // label of a namespace
+	excludeInboundPorts  = "traffic.sidecar.istio.io/excludeInboundPorts"
+	excludeOutboundPorts = "traffic.sidecar.istio.io/excludeOutboundPorts"
+	excludeOutboundNets  = "traffic.sidecar.istio.io/excludeOutboundIPRanges"
+)
+
+// The proxy's ports, as in Istio.
+const (
+	proxyOutbound = 15001
+	proxyInbound  = 15006
+	proxyHealth   = 15021
+	proxyMetrics  = 15090
+)
+
+// wantsSidecar follows Istio: a namespace that says "disabled" has none; else
+// the pod's label, or its older form, an annotation, decides; else the
+// namespace's label. Pods on the host's network and gateways have none.
+func (p *pod) wantsSidecar(obj *corev1.Pod) (bool, error) {
+	ns, err := p.s.pods.namespace(obj.Namespace)
+	if err != nil {
+		return false, err
+	}
+	return p.s.cfg.ProxyBinary != "" && wantsSidecar(obj, ns, p.s.cfg.Images), nil
+}
+
+func wantsSidecar(obj *corev1.Pod, namespaceLabels map[string]string, images Images) bool {
+	if obj.Spec.HostNetwork {
+		return false
+	}
+	for _, c := range obj.Spec.Containers {
+		if image, err := images.Find(c.Image); err == nil && image.Gateway {
+			return false
+		}
+	}
+	if namespaceLabels[injectNamespace] == "disabled" {
+		return false
+	}
+	switch cmp.Or(obj.Labels[injectKey], obj.Annotations[injectKey]) {
+	case "true":
+		return true
+	case "":
+		return namespaceLabels[injectNamespace] == "enabled"
+	}
+	return false
+}
+
+// proxySpec is the sidecar as a container of its pod.
+func proxySpec() corev1.Container {
+	return corev1.Container{
+		Name:  ProxyContainer,
+		Image: "hasp-proxy",
+		ReadinessProbe: &corev1.Probe{
+			ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{
+				Path: "/healthz/ready", Port: intstr.FromInt32(proxyHealth),
+			}},
+			PeriodSeconds: 2, FailureThreshold: 2,
+		},
+	}
+}
+
+// captured puts the pod's traffic into the hands of its proxy. Until the proxy
+// listens, connections are refused: nothing goes past it.
+func (p *pod) captured(life context.Context, proxy *container) bool {
+	for {
+		spec, err := captureSpec(p.object())
+		if err == nil {
+			err = capture.Apply(p.net.descriptor(), spec)
+		}
+		if err == nil {
+			return true
+		}
+		p.s.log.Error("pod not captured", "pod", p.name(), "err", err)
+		proxy.wait("CaptureFailed", err.Error())
+		if !pause(life, retryPeriod) {
+			return false
+		}
+	}
+}
+
+func captureSpec(obj *corev1.Pod) (capture.Spec, error) {
+	spec := capture.Spec{OutboundPort: proxyOutbound, InboundPort: proxyInbound, ExemptMark: Mark}
+	in, err := ports(obj.Annotations, excludeInboundPorts)
+	if err != nil {
+		return spec, err
+	}
+	out, err := ports(obj.Annotations, excludeOutboundPorts)
+	if err != nil {
+		return spec, err
+	}
+	spec.ExcludeInboundPorts = append(in, proxyHealth, proxyMetrics)
+	spec.ExcludeOutboundPorts = out
+	for _, s := range list(obj.Annotations[excludeOutboundNets]) {
+		prefix, err := netip.ParsePrefix(s)
+		if err != nil {
+			return spec, fmt.Errorf("annotation %s: %w", excludeOutboundNets, err)
+		}
+		spec.ExcludeCIDRs = append(spec.ExcludeCIDRs, prefix)
+	}
+	return spec, nil
+}
+
+func ports(annotations map[string]string, key string) ([]uint16, error) {
+	var out []uint16
+	for _, s := range list(annotations[key]) {
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil || n == 0 {
+			return nil, fmt.Errorf("annotation %s: %q is not a port", key, s)
+		}
+		out = append(out, uint16(n))
+	}
+	return out, nil
+}
+
+func list(s string) []string {
+	var out []string
+	for _, x := range strings.Split(s, ",") {
+		if x = strings.TrimSpace(x); x != "" {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// prepareProxy makes a launch of the mesh's proxy. What it has to know it reads
+// from descriptor 3, because a token is in it; a gateway's sockets follow.
+func (c *container) prepareProxy(l launch, obj *corev1.Pod) (*prepared, error) {
+	cfg := c.p.s.cfg
+	if cfg.ProxyBinary == "" || cfg.JoinToken == nil || cfg.Roots == nil {
+		return nil, errors.New("this sandbox has no proxy to run")
+	}
+	identity, token, err := cfg.JoinToken(obj.Namespace, obj.Name, accountOf(obj))
+	if err != nil {
+		return nil, fmt.Errorf("join token: %w", err)
+	}
+	b := mesh.Bootstrap{
+		Node: obj.Namespace + "/" + obj.Name, Identity: identity, Role: mesh.RoleSidecar,
+		ControlPlane: cfg.ControlPlane, ControlPlaneID: cfg.ControlPlaneID,
+		Roots: cfg.Roots(), Token: token, Mark: Mark,
+	}
+	var sockets []*os.File
+	if c.kind == gatewayKind {
+		b.Role, b.Inherited = mesh.RoleGateway, map[uint16]int{}
+		for i, port := range slices.Sorted(maps.Keys(cfg.GatewayListeners)) {
+			b.Inherited[port] = 4 + i
+			sockets = append(sockets, cfg.GatewayListeners[port])
+		}
+	}
+	read, err := sealed(b)
+	if err != nil {
+		return nil, err
+	}
+	l.path, l.argv, l.proxy, l.dir = cfg.ProxyBinary, []string{"hasp-proxy"}, true, "/"
+	l.env = []string{"PATH=" + cfg.Path}
+	l.files = append([]*os.File{read}, sockets...)
+	return &prepared{launch: l, mine: []*os.File{read}}, nil
+}
+
+// sealed is a bootstrap to be read from a descriptor, once. It fits into the
+// pipe, so nobody has to wait for the reader.
+func sealed(b mesh.Bootstrap) (*os.File, error) {
+	data, err := json.Marshal(b)
+	if err != nil {
+		return nil, fmt.Errorf("bootstrap: %w", err)
+	}
+	const pipeSize = 64 << 10
+	if len(data) > pipeSize {
+		return nil, fmt.Errorf("bootstrap: %d bytes are more than %d: too many roots", len(data), pipeSize)
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("bootstrap: %w", err)
+	}
+	defer write.Close()
+	if _, err := write.Write(data); err != nil {
+		read.Close()
+		return nil, fmt.Errorf("bootstrap: %w", err)
+	}
+	return read, nil
+}

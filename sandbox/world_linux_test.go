@@ -1,0 +1,204 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+)
+
+const ns = "shop"
+
+// world is a sandbox under test. Its API server is client-go's fake, which
+// keeps objects and watches and does nothing else a server does; a test with a
+// real one is in package cli. Its network, processes and files are real.
+type world struct {
+	t      *testing.T
+	s      *Sandbox
+	client *fake.Clientset
+	cfg    Config
+	stop   func()
+}
+
+// only one sandbox fits into one network namespace.
+var onlyOne sync.Mutex
+
+func newWorld(t *testing.T, change func(*Config)) *world {
+	t.Helper()
+	onlyOne.Lock()
+	t.Cleanup(onlyOne.Unlock)
+	var uids atomic.Int64
+	client := fake.NewClientset(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})
+	client.PrependReactor("create", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		o := a.(clienttesting.CreateAction).GetObject().(metav1.Object)
+		o.SetUID(types.UID(fmt.Sprintf("uid-%d", uids.Add(1))))
+		o.SetCreationTimestamp(metav1.Now())
+		return false, nil, nil
+	})
+	w := &world{t: t, client: client}
+	w.cfg = Config{
+		Client:   client,
+		StateDir: filepath.Join(t.TempDir(), "state"),
+		Images:   Images{"local": {}, "appropriate/curl": {Program: []string{"curl"}}},
+		Log:      slog.New(slog.NewTextHandler(testLog{t}, nil)),
+	}
+	if change != nil {
+		change(&w.cfg)
+	}
+	w.start()
+	return w
+}
+
+// start, or start again after stop, on the same state and objects.
+func (w *world) start() {
+	w.t.Helper()
+	s, err := New(w.cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.s = s
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	w.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Errorf("Run: %v", err)
+		}
+		// The namespace stays: it is the test's. Make room for the next fabric.
+		if err := removeBridge(); err != nil {
+			w.t.Error(err)
+		}
+	})
+	w.t.Cleanup(w.stop)
+}
+
+// testLog shows the sandbox's log when a test fails.
+type testLog struct{ t *testing.T }
+
+func (l testLog) Write(p []byte) (int, error) {
+	l.t.Log(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+// pod is a Pod that runs a command once.
+func simplePod(name string, command ...string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: ns, Labels: map[string]string{"app": name}},
+		Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{
+			{Name: "main", Image: "local", Command: command},
+		}},
+	}
+}
+
+func (w *world) create(p *corev1.Pod) {
+	w.t.Helper()
+	if _, err := w.client.CoreV1().Pods(p.Namespace).Create(w.t.Context(), p, metav1.CreateOptions{}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// until waits for a pod to be as wanted.
+func (w *world) until(name, what string, wanted func(*corev1.Pod) bool) *corev1.Pod {
+	w.t.Helper()
+	var p *corev1.Pod
+	w.eventually(fmt.Sprintf("pod %s: %s", name, what), func() bool {
+		var err error
+		p, err = w.client.CoreV1().Pods(ns).Get(w.t.Context(), name, metav1.GetOptions{})
+		return err == nil && wanted(p)
+	}, func() string { return fmt.Sprintf("%+v", p) })
+	return p
+}
+
+func (w *world) eventually(what string, ok func() bool, state func() string) {
+	w.t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("not in 10 s: %s\n%s", what, state())
+		}
+		time.Sleep(5 * time.Millisecond) // polling the fake, which has no wait
+	}
+}
+
+func (w *world) untilReady(name string) *corev1.Pod {
+	w.t.Helper()
+	return w.until(name, "ready", isReady)
+}
+
+func (w *world) untilFinished(name string) *corev1.Pod {
+	w.t.Helper()
+	return w.until(name, "finished", func(p *corev1.Pod) bool { return finished(p.Status.Phase) })
+}
+
+// logs of a pod's only container.
+func (w *world) logs(name string) string {
+	w.t.Helper()
+	r, err := w.s.Logs(w.t.Context(), ns, name, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(b)
+}
+
+// output runs a command in a pod and gives what it printed.
+func (w *world) output(name string, command ...string) string {
+	w.t.Helper()
+	w.create(simplePod(name, command...))
+	w.untilFinished(name)
+	return w.logs(name)
+}
+
+// listenIn opens a listener in a pod's network, from the outside.
+func (w *world) listenIn(name, addr string) net.Listener {
+	w.t.Helper()
+	obj, err := w.client.CoreV1().Pods(ns).Get(w.t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.s.pods.mu.Lock()
+	p := w.s.pods.byUID[obj.UID]
+	w.s.pods.mu.Unlock()
+	var l net.Listener
+	if err := inNetwork(p.net, func() (err error) {
+		l, err = net.Listen("tcp", addr)
+		return err
+	}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func need(t *testing.T, program string) string {
+	t.Helper()
+	path, err := lookPath(program, DefaultPath)
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	return path
+}
