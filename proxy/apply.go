@@ -1,0 +1,76 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"hasp/mesh"
+)
+
+// Apply puts a configuration in force, whole or not at all: all that can fail
+// happens before the swap. Then every live connection is asked again, and those
+// that the new configuration forbids are reset; the others never notice. The
+// proxy owns c afterwards.
+func (p *Proxy) Apply(c *mesh.ProxyConfig) error {
+	if c == nil {
+		return errors.New("proxy: no configuration given")
+	}
+	p.applying.Lock()
+	defer p.applying.Unlock()
+	s, err := newSettings(c)
+	if err != nil {
+		p.metrics.rejected.Inc()
+		return fmt.Errorf("proxy: configuration %d: %w", c.Generation, err)
+	}
+	p.settings.Store(s)
+	cut := p.sweep(s)
+	p.metrics.generation.Set(float64(c.Generation))
+	p.log.Info("configuration applied", slog.Uint64("generation", c.Generation), slog.Int("cut", cut))
+	return nil
+}
+
+// sweep asks every live connection again and returns how many it cut. A
+// connection that has not learned yet what it carries is left to settle, which
+// reads the new settings.
+func (p *Proxy) sweep(s *settings) int {
+	cut := 0
+	for _, r := range p.table.rows() {
+		f := r.snapshot()
+		if f.Security == mesh.Unknown {
+			r.hurry(s, p.cfg.HandshakeTimeout)
+			continue
+		}
+		if v := judge(s, &f); !v.Allow && r.cutOff(v, s.config.Generation) {
+			cut++
+			p.metrics.cut.Inc()
+		}
+	}
+	return cut
+}
+
+// settle decides whether a connection whose facts are known may live. It
+// decides again when the configuration changes under it: the sweep may have
+// passed before the facts were noted, so one of the two always sees the other.
+func (p *Proxy) settle(r *row) bool {
+	// Nothing is waited for any more (see hurry).
+	if err := r.client.SetDeadline(time.Time{}); err != nil {
+		return false
+	}
+	for {
+		s := p.settings.Load()
+		f := r.snapshot()
+		v := judge(s, &f)
+		r.set(func(f *mesh.Connection) {
+			f.Allowed = v.Allow
+			f.Mode, f.Rule, f.Generation = v.Mode, v.Rule, s.config.Generation
+			if !v.Allow {
+				f.Why = v.Why
+			}
+		})
+		if p.settings.Load() == s {
+			return v.Allow
+		}
+	}
+}

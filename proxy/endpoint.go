@@ -1,0 +1,124 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"hasp/mesh"
+)
+
+const (
+	// maxAttempts bounds how many endpoints one connection tries.
+	maxAttempts = 3
+	// failedFor is how long an endpoint that could not be reached is passed
+	// over while others are there.
+	failedFor = 10 * time.Second
+	// maxFailed bounds the memory of failures.
+	maxFailed = 4096
+)
+
+// candidates are the endpoints to try, in order: the next in turn first, those
+// that failed lately last.
+func (p *Proxy) candidates(c *cluster, dst netip.AddrPort) []*mesh.Endpoint {
+	if c.OriginalDst {
+		return []*mesh.Endpoint{originalEndpoint(c, dst)}
+	}
+	n := len(c.Endpoints)
+	if n == 0 {
+		return nil
+	}
+	first := int(c.turn.Add(1)-1) % n
+	out := make([]*mesh.Endpoint, 0, min(n, maxAttempts))
+	var failed []*mesh.Endpoint
+	for i := range n {
+		e := &c.Endpoints[(first+i)%n]
+		if p.health.healthy(endpointAddr(e)) {
+			if out = append(out, e); len(out) == maxAttempts {
+				return out
+			}
+		} else if len(failed) < maxAttempts {
+			failed = append(failed, e)
+		}
+	}
+	return append(out, failed...)[:min(len(out)+len(failed), maxAttempts)]
+}
+
+// originalEndpoint is the endpoint at the address the workload dialled, or a
+// bare one when the cluster does not know the address.
+func originalEndpoint(c *cluster, dst netip.AddrPort) *mesh.Endpoint {
+	for i := range c.Endpoints {
+		if e := &c.Endpoints[i]; e.Addr.Unmap() == dst.Addr() && e.Port == dst.Port() {
+			return e
+		}
+	}
+	return &mesh.Endpoint{Addr: dst.Addr(), Port: dst.Port()}
+}
+
+func endpointAddr(e *mesh.Endpoint) string {
+	if e.Addr.IsValid() {
+		return netip.AddrPortFrom(e.Addr, e.Port).String()
+	}
+	return net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))
+}
+
+// dial makes one attempt to reach addr.
+func (p *Proxy) dial(ctx context.Context, addr string) (*net.TCPConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.ConnectTimeout)
+	defer cancel()
+	c, err := p.cfg.Dialer.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		c.Close()
+		return nil, fmt.Errorf("dial %s: got a %T, not TCP", addr, c)
+	}
+	return tcp, nil
+}
+
+// endpointHealth remembers which addresses could not be reached, across
+// configurations.
+type endpointHealth struct {
+	now func() time.Time
+	mu  sync.Mutex
+	bad map[string]time.Time // until when
+}
+
+func newEndpointHealth(now func() time.Time) *endpointHealth {
+	return &endpointHealth{now: now, bad: make(map[string]time.Time)}
+}
+
+func (h *endpointHealth) failed(addr string) {
+	now := h.now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.bad) >= maxFailed {
+		for a, until := range h.bad {
+			if now.After(until) {
+				delete(h.bad, a)
+			}
+		}
+	}
+	if len(h.bad) < maxFailed {
+		h.bad[addr] = now.Add(failedFor)
+	}
+}
+
+func (h *endpointHealth) ok(addr string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.bad, addr)
+}
+
+func (h *endpointHealth) healthy(addr string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	until, bad := h.bad[addr]
+	return !bad || h.now().After(until)
+}

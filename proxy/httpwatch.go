@@ -1,0 +1,147 @@
+package proxy
+
+import (
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// maxPipelined bounds the requests that wait for their response at a time.
+const maxPipelined = 64
+
+// exchange is one HTTP request and its response.
+type exchange struct {
+	Method   string
+	Code     int    // of the response; 0 when none came
+	Flags    string // Envoy's response flags: "-", "DC", "UC"
+	Duration time.Duration
+}
+
+// httpWatch follows the requests and responses of one HTTP/1 connection as
+// their bytes are relayed. When it cannot follow any more it stops, and the
+// connection goes on.
+type httpWatch struct {
+	now  func() time.Time
+	emit func(exchange)
+
+	count atomic.Uint64
+
+	mu       sync.Mutex
+	opaque   bool      // cannot be followed, or is no HTTP any more
+	waiting  []pending // requests whose response has not ended
+	started  time.Time // of the request whose head is passing by
+	code     int       // of the response that is passing by
+	interim  bool      // that response is a 1xx
+	request  framer
+	response framer
+}
+
+type pending struct {
+	method string
+	start  time.Time
+}
+
+func newHTTPWatch(now func() time.Time, emit func(exchange)) *httpWatch {
+	w := &httpWatch{now: now, emit: emit}
+	nothing := func() {}
+	w.request = framer{begin: func() { w.started = w.now() }, head: w.requestHead, done: nothing}
+	w.response = framer{begin: nothing, head: w.responseHead, done: w.responseDone}
+	return w
+}
+
+func (w *httpWatch) fromClient(p []byte) { w.feed(&w.request, p) }
+
+func (w *httpWatch) fromUpstream(p []byte) { w.feed(&w.response, p) }
+
+func (w *httpWatch) feed(f *framer, p []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.opaque {
+		return
+	}
+	if err := f.feed(p); err != nil {
+		w.giveUp()
+	}
+}
+
+// giveUp stops watching and lets go of what it remembers.
+func (w *httpWatch) giveUp() {
+	w.opaque = true
+	w.waiting, w.request.line, w.response.line = nil, nil, nil
+}
+
+func (w *httpWatch) requestHead(h *msgHead) bodyKind {
+	method, rest, ok := strings.Cut(h.start, " ")
+	if !ok || !strings.HasPrefix(rest[strings.LastIndexByte(rest, ' ')+1:], "HTTP/1.") || len(w.waiting) >= maxPipelined {
+		w.giveUp() // HTTP/2's preface lands here too
+		return bodyOpaque
+	}
+	w.count.Add(1)
+	w.waiting = append(w.waiting, pending{method: method, start: w.started})
+	return bodyByHead
+}
+
+func (w *httpWatch) responseHead(h *msgHead) bodyKind {
+	proto, rest, _ := strings.Cut(h.start, " ")
+	word, _, _ := strings.Cut(rest, " ")
+	code, err := strconv.Atoi(word)
+	if err != nil || len(word) != 3 || code < 100 || !strings.HasPrefix(proto, "HTTP/1.") || len(w.waiting) == 0 {
+		w.giveUp()
+		return bodyOpaque
+	}
+	w.code, w.interim = code, code < 200 && code != 101
+	method := w.waiting[0].method
+	switch {
+	case code == 101, method == "CONNECT" && code < 300:
+		// From here on it is another protocol.
+		w.finishFirst("-")
+		w.giveUp()
+		return bodyOpaque
+	case code < 200, code == 204, code == 304, method == "HEAD":
+		return bodyNone
+	}
+	return bodyUntilClose
+}
+
+func (w *httpWatch) responseDone() {
+	if !w.interim {
+		w.finishFirst("-")
+	}
+}
+
+// finishFirst reports the oldest request. Callers hold mu, as all framer hooks do.
+func (w *httpWatch) finishFirst(flags string) {
+	if len(w.waiting) == 0 {
+		return
+	}
+	first := w.waiting[0]
+	w.waiting = append(w.waiting[:0], w.waiting[1:]...)
+	w.emit(exchange{Method: first.method, Code: w.code, Flags: flags, Duration: w.now().Sub(first.start)})
+	w.code = 0
+}
+
+// finish reports what is still waiting when the connection has ended. broken
+// are the flags for a request without a response: "UC" when the server went
+// away, "DC" when the client did.
+func (w *httpWatch) finish(broken string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.waiting) > 0 && w.response.state == stateUntilClose {
+		w.finishFirst("-")
+	}
+	for len(w.waiting) > 0 {
+		w.finishFirst(broken)
+	}
+}
+
+// requests is how many were seen.
+func (w *httpWatch) requests() uint64 { return w.count.Load() }
+
+// isHTTP is false for a connection that turned out to be something else.
+func (w *httpWatch) isHTTP() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.count.Load() > 0 || !w.opaque
+}

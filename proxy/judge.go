@@ -1,0 +1,125 @@
+package proxy
+
+import (
+	"fmt"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"hasp/mesh"
+)
+
+// verdict is the answer to "may this connection live?". Deny is the zero value.
+type verdict struct {
+	Allow bool
+	Why   string // why not
+	Mode  string
+	Rule  mesh.Origin
+}
+
+// judge decides from the facts of a connection alone, so that a new connection
+// and one that has lived for days get the same answer. It is pure.
+func judge(s *settings, f *mesh.Connection) verdict {
+	if f.Direction == mesh.InboundDir {
+		return judgeInbound(s, f)
+	}
+	return judgeOutbound(s, f)
+}
+
+func judgeInbound(s *settings, f *mesh.Connection) verdict {
+	port := s.inboundPort(f.Destination.Port())
+	v := verdict{Mode: string(port.Mode), Rule: port.Origin}
+	switch port.Mode {
+	case mesh.ModeUnset, mesh.ModePermissive, mesh.ModeDisable:
+		// mTLS begun under another mode is more than these ask for.
+		v.Allow = true
+		return v
+	}
+	// STRICT, and any word a newer control plane may know.
+	switch {
+	case f.Security != mesh.MutualTLS:
+		v.Why = fmt.Sprintf("%s requires mutual TLS and the client spoke %s", demand(v.Mode, v.Rule), spoke(f.Security))
+	case !member(s.trustDomain, f.PeerIdentity):
+		v.Why = fmt.Sprintf("%s is not of trust domain %s", f.PeerIdentity, s.trustDomain)
+	default:
+		v.Allow = true
+	}
+	return v
+}
+
+func judgeOutbound(s *settings, f *mesh.Connection) verdict {
+	c := s.route(f.Destination)
+	if c == nil {
+		v := verdict{Allow: s.config.Outbound.AllowAny, Mode: "ALLOW_ANY"}
+		if !v.Allow {
+			v.Mode = "REGISTRY_ONLY"
+			v.Why = fmt.Sprintf("no service claims %s and the outbound traffic policy is REGISTRY_ONLY", f.Destination)
+		}
+		return v
+	}
+	v := verdict{Mode: clientMode(c.TLS), Rule: c.TLS.Origin}
+	if f.PeerWorkload != "" && f.PeerWorkload == s.config.Node {
+		v.Allow = true // to itself: it never leaves the workload
+		return v
+	}
+	mutual := f.Security == mesh.MutualTLS
+	switch c.TLS.Mode {
+	case mesh.ClientIstioMutual, mesh.ClientMutual:
+		v.Allow = mutual
+	case mesh.ClientSimple:
+		v.Allow = mutual || f.Security == mesh.SimpleTLS
+	default:
+		v.Allow = true
+	}
+	switch {
+	case !v.Allow:
+		v.Why = fmt.Sprintf("%s requires TLS and the connection is %s", demand(v.Mode, v.Rule), spoke(f.Security))
+	case mutual && len(c.ids) > 0 && !contains(c.ids, f.PeerIdentity):
+		v.Allow = false
+		v.Why = fmt.Sprintf("%s is no longer an identity of %s", f.PeerIdentity, c.Hostname)
+	}
+	return v
+}
+
+// clientMode is a word for what is spoken to a cluster.
+func clientMode(t mesh.ClientTLS) string {
+	switch {
+	case t.Mode != mesh.ClientUnset:
+		return string(t.Mode)
+	case t.Auto:
+		return "AUTO"
+	}
+	return string(mesh.ClientDisable)
+}
+
+func demand(mode string, o mesh.Origin) string {
+	if o.Name == "" {
+		return "mode " + mode
+	}
+	return fmt.Sprintf("%s of %s", mode, o)
+}
+
+func spoke(s mesh.Security) string {
+	switch s {
+	case mesh.Plaintext:
+		return "plaintext"
+	case mesh.PassedTLS:
+		return "TLS of its own"
+	case mesh.SimpleTLS:
+		return "TLS without a client certificate"
+	}
+	return string(s)
+}
+
+func member(td spiffeid.TrustDomain, id string) bool {
+	i, err := spiffeid.FromString(id)
+	return err == nil && i.MemberOf(td)
+}
+
+func contains(ids []spiffeid.ID, id string) bool {
+	for _, i := range ids {
+		if i.String() == id {
+			return true
+		}
+	}
+	return false
+}

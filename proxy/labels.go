@@ -1,0 +1,137 @@
+package proxy
+
+import (
+	"strings"
+
+	"hasp/mesh"
+)
+
+// labels are Istio's standard labels that all its series carry here, in the
+// order of labelNames.
+// https://istio.io/latest/docs/reference/config/metrics/
+type labels struct {
+	Reporter             string
+	SourceWorkload       string
+	SourceNamespace      string
+	SourcePrincipal      string
+	DestinationWorkload  string
+	DestinationNamespace string
+	DestinationPrincipal string
+	Service              string
+	ServiceName          string
+	ServiceNamespace     string
+	Protocol             string
+	Security             string
+}
+
+var labelNames = []string{
+	"reporter", "source_workload", "source_workload_namespace", "source_principal",
+	"destination_workload", "destination_workload_namespace", "destination_principal",
+	"destination_service", "destination_service_name", "destination_service_namespace",
+	"request_protocol", "connection_security_policy",
+}
+
+func (l *labels) values() []string {
+	out := []string{
+		l.Reporter, l.SourceWorkload, l.SourceNamespace, l.SourcePrincipal,
+		l.DestinationWorkload, l.DestinationNamespace, l.DestinationPrincipal,
+		l.Service, l.ServiceName, l.ServiceNamespace,
+		l.Protocol, l.Security,
+	}
+	for i, v := range out {
+		if v == "" {
+			out[i] = "unknown"
+		}
+	}
+	return out
+}
+
+// connectionLabels says who called whom, seen from the proxy at either end.
+func connectionLabels(s *settings, f *mesh.Connection) labels {
+	l := labels{Protocol: "tcp", Security: securityLabel(f.Security)}
+	if f.Protocol == mesh.HTTP {
+		l.Protocol = "http"
+	}
+	peerNS, peer := workload(f.PeerWorkload, f.PeerIdentity)
+	selfNS, self := workload(s.config.Node, f.LocalIdentity)
+	peerID, selfID := f.PeerIdentity, ""
+	if f.Security == mesh.MutualTLS {
+		selfID = f.LocalIdentity
+	}
+	if f.Direction == mesh.InboundDir {
+		l.Reporter = "destination"
+		l.SourceWorkload, l.SourceNamespace, l.SourcePrincipal = peer, peerNS, peerID
+		l.DestinationWorkload, l.DestinationNamespace, l.DestinationPrincipal = self, selfNS, selfID
+	} else {
+		l.Reporter = "source"
+		l.SourceWorkload, l.SourceNamespace, l.SourcePrincipal = self, selfNS, selfID
+		l.DestinationWorkload, l.DestinationNamespace, l.DestinationPrincipal = peer, peerNS, peerID
+	}
+	l.Service = f.Service
+	if l.Service == "" {
+		l.Service = f.Cluster // PassthroughCluster, as Istio has it
+	}
+	l.ServiceName, l.ServiceNamespace = splitHost(l.Service)
+	return l
+}
+
+// securityLabel is Istio's word: TLS that the mesh did not authenticate
+// mutually is "none" there.
+func securityLabel(s mesh.Security) string {
+	switch s {
+	case mesh.MutualTLS:
+		return "mutual_tls"
+	case mesh.Unknown:
+		return "unknown"
+	}
+	return "none"
+}
+
+// workload takes NAMESPACE/NAME apart and makes the pod's name its owner's. An
+// unknown workload with an identity is at least of that namespace.
+func workload(key, identity string) (namespace, name string) {
+	namespace, name, ok := strings.Cut(key, "/")
+	if ok {
+		return namespace, ownerName(name)
+	}
+	_, namespace, _, _ = mesh.ParseIdentity(identity)
+	return namespace, ""
+}
+
+// suffixAlphabet is what Kubernetes makes random name suffixes of: no vowels
+// and none of 0, 1, 3, so that no words come out.
+// https://github.com/kubernetes/apimachinery/blob/master/pkg/util/rand/rand.go
+const suffixAlphabet = "bcdfghjklmnpqrstvwxz2456789"
+
+// ownerName is the Deployment's name in a pod's name, NAME-HASH-RANDOM, and the
+// name itself for any other. Istio's labels name the owner: a pod a label would
+// have no bound.
+func ownerName(pod string) string {
+	rest, random, ok := cutLast(pod)
+	if !ok || len(random) != 5 || strings.Trim(random, suffixAlphabet) != "" {
+		return pod
+	}
+	owner, hash, ok := cutLast(rest)
+	if !ok || len(hash) < 6 || len(hash) > 10 || strings.Trim(hash, suffixAlphabet) != "" {
+		return pod
+	}
+	return owner
+}
+
+func cutLast(s string) (before, after string, ok bool) {
+	i := strings.LastIndexByte(s, '-')
+	if i <= 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+1:], true
+}
+
+// splitHost takes the name and namespace out of NAME.NAMESPACE.svc.DOMAIN; any
+// other host is its own name.
+func splitHost(host string) (name, namespace string) {
+	parts := strings.SplitN(host, ".", 4)
+	if len(parts) >= 3 && parts[2] == "svc" {
+		return parts[0], parts[1]
+	}
+	return host, ""
+}

@@ -1,0 +1,87 @@
+package proxy
+
+import (
+	"strings"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// maxSeries bounds how many different label sets a proxy makes series for.
+// Callers past it are counted together, under "unknown".
+const maxSeries = 2000
+
+// metrics are the proxy's counters, under Istio's names and labels, and a few
+// of our own.
+type metrics struct {
+	registry *prometheus.Registry
+
+	opened, closed  *prometheus.CounterVec
+	sent, received  *prometheus.CounterVec
+	requests        *prometheus.CounterVec
+	durations       *prometheus.HistogramVec
+	handshakes      *prometheus.CounterVec
+	overload, cut   prometheus.Counter
+	rejected, folds prometheus.Counter
+	generation      prometheus.Gauge
+
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+func newMetrics() *metrics {
+	httpLabels := append(append([]string(nil), labelNames...), "response_code", "response_flags")
+	counters := func(name, help string, labels []string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		opened:   counters("istio_tcp_connections_opened_total", "Connections opened.", labelNames),
+		closed:   counters("istio_tcp_connections_closed_total", "Connections closed.", labelNames),
+		sent:     counters("istio_tcp_sent_bytes_total", "Bytes sent in response.", labelNames),
+		received: counters("istio_tcp_received_bytes_total", "Bytes received as request.", labelNames),
+		requests: counters("istio_requests_total", "HTTP requests.", httpLabels),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "istio_request_duration_milliseconds",
+			Help:    "Time from the first byte of an HTTP request to the last of its response.",
+			Buckets: []float64{0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000},
+		}, httpLabels),
+		handshakes: counters("hasp_tls_handshake_failures_total", "TLS handshakes that failed, by our side and reason.", []string{"side", "reason"}),
+		overload:   counter("hasp_connections_overload_total", "Connections reset because the connection table was full."),
+		cut:        counter("hasp_connections_cut_total", "Live connections ended because a new configuration forbids them."),
+		rejected:   counter("hasp_config_rejected_total", "Configurations that were not applied."),
+		folds:      counter("hasp_metric_overflow_total", "Label sets counted under unknown because there were too many."),
+		generation: prometheus.NewGauge(prometheus.GaugeOpts{Name: "hasp_config_generation", Help: "Generation of the configuration in force."}),
+		seen:       make(map[string]bool),
+	}
+	m.registry.MustRegister(m.opened, m.closed, m.sent, m.received, m.requests, m.durations,
+		m.handshakes, m.overload, m.cut, m.rejected, m.folds, m.generation)
+	return m
+}
+
+func (m *metrics) handshakeFailed(side string, err error) {
+	m.handshakes.WithLabelValues(side, handshakeReason(err)).Inc()
+}
+
+// bounded is the label values, or as many "unknown" once there are maxSeries
+// different ones. The last keep values, from small fixed sets, stay.
+func (m *metrics) bounded(values []string, keep int) []string {
+	key := strings.Join(values, "\x00")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.seen[key] {
+		return values
+	}
+	if len(m.seen) < maxSeries {
+		m.seen[key] = true
+		return values
+	}
+	m.folds.Inc()
+	for i := 1; i < len(values)-keep; i++ { // values[0] is the reporter
+		values[i] = "unknown"
+	}
+	return values
+}

@@ -1,0 +1,155 @@
+// Package proxy is the data plane: it takes the connections of one workload,
+// speaks mutual TLS for it, lets in what the policy lets in, and knows every
+// connection it carries.
+//
+// Make one with [New], hand it configurations with [Proxy.Apply] and listeners
+// with [Proxy.Run]. The life of a connection is written down in outbound.go and
+// inbound.go; what it was is a row of the connection table (table.go), which
+// the access log, the metrics and the admin pages are views of.
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hasp/mesh"
+	"hasp/proxy/relay"
+)
+
+// Identity is where the proxy takes its own certificate and the roots it trusts
+// from. It is asked at every handshake, so that a renewal needs no reconnect.
+type Identity interface {
+	// Certificate is the current X.509-SVID with its chain and key, or nil
+	// while there is none.
+	Certificate() *tls.Certificate
+	// Roots of the mesh, or nil while there are none.
+	Roots() *x509.CertPool
+}
+
+// Dialer opens the connections that the proxy makes itself. It sets whatever
+// mark lets them pass capture. *net.Dialer is one.
+type Dialer interface {
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Config is what a Proxy is made of. Log, OrigDst, Identity and Dialer are
+// required.
+type Config struct {
+	Log *slog.Logger
+	// OrigDst is where a captured connection was going before it was redirected
+	// to the proxy.
+	OrigDst  func(net.Conn) (netip.AddrPort, error)
+	Identity Identity
+	Dialer   Dialer
+	// Relay moves the bytes. Default: relay.Portable.
+	Relay relay.Relayer
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+
+	// AccessLog gets one line a connection (and one a request on a gateway);
+	// nil for none. Writes are serialized.
+	AccessLog io.Writer
+	// AccessLogJSON writes the line as JSON instead of text.
+	AccessLogJSON bool
+
+	// Inherited are listeners that exist already for ports a gateway may be
+	// told to serve. The proxy owns them from New on.
+	Inherited map[uint16]net.Listener
+	// OwnPorts are the ports the proxy itself listens on; a connection whose
+	// original destination is one of them would loop and is reset.
+	OwnPorts []uint16
+
+	// ConnectTimeout of one attempt to reach an endpoint. Default 10 s (Istio).
+	ConnectTimeout time.Duration
+	// HandshakeTimeout of TLS, either side. Default 10 s.
+	HandshakeTimeout time.Duration
+	// Hold is how long the greeting of a server that speaks first waits on a
+	// PERMISSIVE port for a client that may be about to start TLS. Default 30 ms.
+	Hold time.Duration
+	// DrainTimeout is how long Run, once cancelled, lets connections end by
+	// themselves. Default 5 s.
+	DrainTimeout time.Duration
+	// MaxConnections at a time; more are reset. Default 65536.
+	MaxConnections int
+}
+
+func (c *Config) setDefaults() {
+	if c.Relay == nil {
+		c.Relay = relay.Portable{}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.ConnectTimeout, 10*time.Second)
+	def(&c.HandshakeTimeout, 10*time.Second)
+	def(&c.Hold, 30*time.Millisecond)
+	def(&c.DrainTimeout, 5*time.Second)
+	if c.MaxConnections == 0 {
+		c.MaxConnections = 65536
+	}
+}
+
+// Proxy is one sidecar or gateway.
+type Proxy struct {
+	cfg      Config
+	log      *slog.Logger
+	settings atomic.Pointer[settings] // nil until the first Apply
+	applying sync.Mutex               // serializes Apply
+	table    *table
+	health   *endpointHealth
+	files    *fileCache
+	access   *accessLog
+	metrics  *metrics
+	server   *serverTLS
+
+	// ctx ends what connections do besides moving bytes: dials, handshakes.
+	ctx    context.Context
+	cancel context.CancelFunc
+	conns  sync.WaitGroup // one for each connection in flight
+}
+
+// New makes a proxy without configuration: until Apply it resets everything.
+func New(cfg Config) (*Proxy, error) {
+	if cfg.Log == nil || cfg.OrigDst == nil || cfg.Identity == nil || cfg.Dialer == nil {
+		return nil, errors.New("proxy: Config needs Log, OrigDst, Identity and Dialer")
+	}
+	cfg.setDefaults()
+	p := &Proxy{
+		cfg:     cfg,
+		log:     cfg.Log,
+		table:   newTable(cfg.MaxConnections),
+		health:  newEndpointHealth(cfg.Now),
+		files:   newFileCache(),
+		access:  newAccessLog(cfg.AccessLog, cfg.AccessLogJSON),
+		metrics: newMetrics(),
+		server:  newServerTLS(cfg.Identity, cfg.Now),
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p, nil
+}
+
+// Connections is the connection table: those that live, then the most recent of
+// those that ended.
+func (p *Proxy) Connections() []mesh.Connection { return p.table.snapshot() }
+
+// Generation of the configuration in force; 0 before the first.
+func (p *Proxy) Generation() uint64 {
+	if s := p.settings.Load(); s != nil {
+		return s.config.Generation
+	}
+	return 0
+}

@@ -1,0 +1,141 @@
+// Package relay moves bytes between the two connections of a proxy: the one it
+// accepted and the one it dialled. It knows nothing of policy.
+//
+// Wrap each connection in a [Side] ([TCP], [TLS]) and call [Portable.Relay]; it
+// returns when both directions have ended. [Relayer] is the whole contract, so
+// that a faster implementation can stand in for the portable one.
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+)
+
+// Relayer moves bytes both ways between client (the side that opened the
+// connection) and upstream until both have ended.
+//
+// End of stream travels as a half-close, TLS close_notify and TCP FIN turning
+// into each other. A nil error means that both directions ended in order; the
+// caller then closes both sides. Otherwise the error is an [*Error] that names
+// the side that broke first, nothing more will be moved, and the caller ends
+// both sides, as a rule with [Side.Reset], so that a reset travels on as a
+// reset. Closing or resetting a side from elsewhere ends the relay at once.
+type Relayer interface {
+	Relay(client, upstream *Side, m *Meter, o Observer) error
+}
+
+// Observer sees the bytes on their way. The calls for one direction come in
+// order and never at the same time, those for the two directions may. An
+// observer must not change or keep p, and must be quick.
+type Observer interface {
+	FromClient(p []byte)
+	FromUpstream(p []byte)
+}
+
+// Meter counts while the relay runs; it may be read at any time.
+type Meter struct {
+	Received atomic.Uint64 // bytes from the client
+	Sent     atomic.Uint64 // bytes to the client
+	lastSeen atomic.Int64  // Unix nanoseconds
+}
+
+// LastSeen is when a byte last arrived from either side; zero before the first.
+func (m *Meter) LastSeen() time.Time {
+	n := m.lastSeen.Load()
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n)
+}
+
+// Error says which side of a relay broke, and how.
+type Error struct {
+	Upstream bool   // the upstream side broke, else the client side
+	Op       string // "read" or "write"
+	Err      error
+}
+
+func (e *Error) Error() string {
+	side := "client"
+	if e.Upstream {
+		side = "upstream"
+	}
+	return fmt.Sprintf("%s %s: %v", e.Op, side, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Portable is the relay of two goroutines a connection. It holds no large
+// buffer for a plain TCP side that is silent, and a small one for a TLS side.
+type Portable struct{}
+
+// Relay implements [Relayer].
+func (Portable) Relay(client, upstream *Side, m *Meter, o Observer) error {
+	up := &direction{src: client, dst: upstream, count: &m.Received, seen: &m.lastSeen}
+	down := &direction{src: upstream, dst: client, fromUpstream: true, count: &m.Sent, seen: &m.lastSeen}
+	if o != nil {
+		up.observe, down.observe = o.FromClient, o.FromUpstream
+	}
+	var first atomic.Pointer[Error]
+	run := func(d *direction) {
+		if err := d.run(); err != nil && first.CompareAndSwap(nil, err) {
+			// The other direction is waiting for a peer that may never speak
+			// again. A deadline in the past wakes it and leaves the sockets
+			// open, so that the caller may still say something to the client.
+			client.interrupt()
+			upstream.interrupt()
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		run(down)
+	}()
+	run(up)
+	<-done
+	if err := first.Load(); err != nil {
+		return err
+	}
+	return nil
+}
+
+// direction is one of the two streams of a relay.
+type direction struct {
+	src, dst     *Side
+	fromUpstream bool
+	count        *atomic.Uint64
+	seen         *atomic.Int64
+	observe      func([]byte)
+}
+
+func (d *direction) run() *Error {
+	r := d.src.reader()
+	defer r.release()
+	for {
+		p, err := r.next()
+		if len(p) > 0 {
+			d.seen.Store(time.Now().UnixNano())
+			if d.observe != nil {
+				d.observe(p)
+			}
+			if _, err := d.dst.conn.Write(p); err != nil {
+				return &Error{Upstream: !d.fromUpstream, Op: "write", Err: err}
+			}
+			d.count.Add(uint64(len(p)))
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			// A failure here means that dst is broken, and then the direction
+			// that reads from dst says so, or has ended in order before and
+			// nobody misses this end.
+			_ = d.dst.CloseWrite()
+			return nil
+		default:
+			return &Error{Upstream: d.fromUpstream, Op: "read", Err: err}
+		}
+	}
+}

@@ -1,0 +1,36 @@
+package relay
+
+import (
+	"io"
+	"net"
+)
+
+// Socket is what a tls.Conn of the proxy runs over: a TCP connection that first
+// gives back the bytes read from it before, and that remembers whether its
+// stream has ended. Only one goroutine may read it, as with any tls.Conn.
+type Socket struct {
+	*net.TCPConn
+	head  []byte
+	ended bool // FIN came, which close_notify makes TLS stop short of
+}
+
+// NewSocket wraps c; head, which may be nil, is what was read from it already.
+func NewSocket(c *net.TCPConn, head []byte) *Socket {
+	return &Socket{TCPConn: c, head: head}
+}
+
+// Read implements net.Conn.
+func (s *Socket) Read(p []byte) (int, error) {
+	if len(s.head) > 0 {
+		n := copy(p, s.head)
+		if s.head = s.head[n:]; len(s.head) == 0 {
+			s.head = nil // a ClientHello's worth of memory
+		}
+		return n, nil
+	}
+	n, err := s.TCPConn.Read(p)
+	if err == io.EOF {
+		s.ended = true
+	}
+	return n, err
+}

@@ -1,0 +1,173 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"hasp/mesh"
+	"hasp/proxy/relay"
+)
+
+// row is one connection: its facts, and the handles to end it from outside.
+type row struct {
+	client *net.TCPConn
+	meter  relay.Meter
+
+	mu       sync.Mutex
+	facts    mesh.Connection // facts.ID never changes
+	upstream *net.TCPConn
+	watch    *httpWatch // on HTTP ports, from when bytes move
+	series   *series    // its counters, from when it was let in
+	// upstreamBroke is set when it ended because of the upstream.
+	upstreamBroke bool
+	orderly       bool // ended by both peers in order
+	cut           bool
+	ended         bool
+}
+
+// set changes facts under the row's lock.
+func (r *row) set(change func(f *mesh.Connection)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change(&r.facts)
+}
+
+// refuse notes why the connection was not let through; ending it is the
+// caller's next step. The first reason stands.
+func (r *row) refuse(why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cut {
+		return
+	}
+	r.facts.Allowed = false
+	r.facts.Why = why
+}
+
+// attach notes the upstream connection, so that a cut ends it too. It returns
+// false when the connection was cut meanwhile; up is then reset.
+func (r *row) attach(up *net.TCPConn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cut {
+		relay.Reset(up)
+		return false
+	}
+	r.upstream = up
+	r.facts.Upstream = addrPort(up.RemoteAddr())
+	return true
+}
+
+// hurry gives a client of a port that now requires TLS, and that has said
+// nothing yet, the time of a handshake to say it. Before, on a PERMISSIVE port,
+// it could take as long as it liked.
+func (r *row) hurry(s *settings, d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := &r.facts
+	if f.Direction != mesh.InboundDir || f.Security != mesh.Unknown || r.ended || judgeInbound(s, f).Allow {
+		return
+	}
+	_ = r.client.SetReadDeadline(time.Now().Add(d)) // fails only on a closed socket
+}
+
+// finishInOrder notes that both peers ended their streams.
+func (r *row) finishInOrder() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.orderly = true
+}
+
+func (r *row) watchHTTP(w *httpWatch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.watch = w
+}
+
+// end closes the sockets and returns the final facts.
+func (r *row) end(now time.Time) mesh.Connection {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closeSockets(!r.orderly)
+	r.facts.End = now
+	r.ended = true
+	return r.merged()
+}
+
+// cutOff resets a live connection. It reports whether this call did it.
+func (r *row) cutOff(v verdict, generation uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cut || r.ended {
+		return false
+	}
+	r.cut = true
+	r.facts.Allowed = false
+	r.facts.Why = v.Why
+	r.facts.Mode, r.facts.Rule, r.facts.Generation = v.Mode, v.Rule, generation
+	r.closeSockets(true)
+	return true
+}
+
+func (r *row) closeSockets(reset bool) {
+	for _, c := range []*net.TCPConn{r.client, r.upstream} {
+		switch {
+		case c == nil:
+		case reset:
+			relay.Reset(c)
+		default:
+			c.Close()
+		}
+	}
+}
+
+func (r *row) snapshot() mesh.Connection {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.merged()
+}
+
+// merged is the facts with the counters as they stand. Callers hold mu.
+func (r *row) merged() mesh.Connection {
+	f := r.facts
+	f.Sent, f.Received = r.meter.Sent.Load(), r.meter.Received.Load()
+	if seen := r.meter.LastSeen(); !seen.IsZero() {
+		f.LastSeen = seen
+	}
+	if r.watch != nil {
+		f.Requests = r.watch.requests()
+	}
+	return f
+}
+
+// tlsFacts takes down what a handshake agreed on.
+func tlsFacts(f *mesh.Connection, cs *tls.ConnectionState) {
+	f.TLS = tlsVersion(cs.Version)
+	f.Group = cs.CurveID.String()
+	f.Cipher = tls.CipherSuiteName(cs.CipherSuite)
+	f.ALPN = cs.NegotiatedProtocol
+	f.Resumed = cs.DidResume
+}
+
+func tlsVersion(v uint16) string {
+	switch v {
+	case tls.VersionTLS13:
+		return "1.3"
+	case tls.VersionTLS12:
+		return "1.2"
+	}
+	return tls.VersionName(v)
+}
+
+// addrPort is a TCP address with v4-mapped v6 undone.
+func addrPort(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

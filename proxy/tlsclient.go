@@ -1,0 +1,162 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"hasp/mesh"
+	"hasp/proxy/relay"
+)
+
+// upstreamTLS is the client's half of a TLS connection to a cluster.
+type upstreamTLS struct {
+	config   *tls.Config
+	security mesh.Security
+	mesh     bool // both ends are proxies of the mesh
+}
+
+// handshake makes sock a TLS side.
+func (u *upstreamTLS) handshake(ctx context.Context, sock *relay.Socket) (*relay.Side, *tls.ConnectionState, error) {
+	conn := tls.Client(sock, u.config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, nil, err
+	}
+	cs := conn.ConnectionState()
+	return relay.TLS(conn, sock, u.mesh), &cs, nil
+}
+
+// clientTLS says how to speak to an endpoint of a cluster: nil for plaintext,
+// with the reason.
+func (p *Proxy) clientTLS(s *settings, c *cluster, e *mesh.Endpoint) (u *upstreamTLS, why string, err error) {
+	if s.own(e) {
+		return nil, "the workload calls itself", nil
+	}
+	switch c.TLS.Mode {
+	case mesh.ClientIstioMutual:
+		u, err = p.meshClient(s, c, e)
+		return u, "", err
+	case mesh.ClientSimple, mesh.ClientMutual:
+		u, err = p.fileClient(c)
+		return u, "", err
+	case mesh.ClientDisable:
+		return nil, demand("DISABLE", c.TLS.Origin), nil
+	}
+	switch {
+	case !c.TLS.Auto:
+		return nil, "no rule asks for TLS and auto mTLS does not apply", nil
+	case !e.Sidecar:
+		return nil, "the server has no sidecar", nil
+	}
+	u, err = p.meshClient(s, c, e)
+	return u, "", err
+}
+
+// meshClient is mutual TLS between proxies. It is made once for each identity
+// behind a cluster.
+func (p *Proxy) meshClient(s *settings, c *cluster, e *mesh.Endpoint) (*upstreamTLS, error) {
+	key := "" // the cluster's identities hold for every endpoint
+	if len(c.ids) == 0 {
+		key = e.Identity
+	}
+	if u, ok := c.tls.Load(key); ok {
+		return u.(*upstreamTLS), nil
+	}
+	ids := c.ids
+	if len(ids) == 0 {
+		id, err := spiffeid.FromString(e.Identity)
+		if err != nil {
+			return nil, fmt.Errorf("nothing says which identity %s must present: %w", endpointAddr(e), err)
+		}
+		ids = []spiffeid.ID{id}
+	}
+	u, _ := c.tls.LoadOrStore(key, &upstreamTLS{
+		config:   meshClientConfig(p.cfg.Identity, p.cfg.Now, s.minTLS, sni(c), ids),
+		security: mesh.MutualTLS,
+		mesh:     true,
+	})
+	return u.(*upstreamTLS), nil
+}
+
+func meshClientConfig(id Identity, now func() time.Time, minVersion uint16, serverName string, ids []spiffeid.ID) *tls.Config {
+	return &tls.Config{
+		ServerName:       serverName,
+		NextProtos:       []string{alpnIstio},
+		MinVersion:       minVersion,
+		CurvePreferences: curves,
+		CipherSuites:     suites12,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return certificate(id)
+		},
+		// Names in the mesh are SPIFFE IDs, which crypto/tls does not check:
+		// VerifyConnection does all of it, before our certificate is sent.
+		InsecureSkipVerify: true,
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			got, err := verifyPeer(&cs, id.Roots(), x509.ExtKeyUsageServerAuth, now())
+			if err != nil {
+				return err
+			}
+			for _, want := range ids {
+				if got == want {
+					return nil
+				}
+			}
+			return &identityError{got: got, want: ids}
+		},
+	}
+}
+
+// identityError is a server that is somebody else than the service's.
+type identityError struct {
+	got  spiffeid.ID
+	want []spiffeid.ID
+}
+
+func (e *identityError) Error() string {
+	if len(e.want) == 1 {
+		return fmt.Sprintf("the server is %s, not %s", e.got, e.want[0])
+	}
+	return fmt.Sprintf("the server is %s, which is none of %v", e.got, e.want)
+}
+
+// sni is the server name to send: the rule's, or Istio's name of the cluster.
+func sni(c *cluster) string {
+	if c.TLS.SNI != "" {
+		return c.TLS.SNI
+	}
+	return fmt.Sprintf("outbound_.%d_.%s_.%s", c.Port, c.Subset, c.Hostname)
+}
+
+// handshakeReason sorts a handshake's failure for the counter, into a fixed set
+// of words.
+func handshakeReason(err error) string {
+	var unknown x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	var wrong *identityError
+	var record tls.RecordHeaderError
+	var alert tls.AlertError
+	var ne net.Error
+	switch {
+	case errors.As(err, &wrong):
+		return "wrong_identity"
+	case errors.As(err, &unknown):
+		return "unknown_authority"
+	case errors.As(err, &invalid):
+		return "invalid_certificate"
+	case errors.As(err, &record), errors.Is(err, errPlaintext):
+		return "plaintext"
+	case errors.Is(err, errNoCertificate):
+		return "no_own_certificate"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
+		return "timeout"
+	case errors.As(err, &alert):
+		return "alert"
+	}
+	return "other"
+}

@@ -1,0 +1,104 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+)
+
+// alpnIstio is what a proxy of the mesh offers, so that a PERMISSIVE server can
+// tell its TLS from an application's own.
+const alpnIstio = "istio"
+
+// meshALPN tells whether a ClientHello comes from a proxy of the mesh: ours, or
+// an Envoy of Istio ("istio-peer-exchange", "istio-h2", ...).
+func meshALPN(protos []string) bool {
+	return slices.ContainsFunc(protos, func(s string) bool {
+		return s == alpnIstio || strings.HasPrefix(s, "istio-")
+	})
+}
+
+// curves are offered and accepted between proxies: a hybrid with ML-KEM-768
+// first, then what every TLS 1.3 stack has.
+var curves = []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256}
+
+// suites12 are for peers that mesh configuration lets speak TLS 1.2.
+var suites12 = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+}
+
+var errNoCertificate = errors.New("the proxy has no certificate yet")
+
+// serverTLS holds the two server configurations, one a minimum version. They
+// live as long as the proxy: certificate and roots are looked up by handshake.
+type serverTLS struct{ v12, v13 *tls.Config }
+
+func newServerTLS(id Identity, now func() time.Time) *serverTLS {
+	return &serverTLS{
+		v12: newServerConfig(id, now, tls.VersionTLS12),
+		v13: newServerConfig(id, now, tls.VersionTLS13),
+	}
+}
+
+func (s *serverTLS) config(minVersion uint16) *tls.Config {
+	if minVersion == tls.VersionTLS12 {
+		return s.v12
+	}
+	return s.v13
+}
+
+// newServerConfig is for callers inside the mesh: a client certificate is
+// required and must be an X.509-SVID. Whether its trust domain may call is for
+// judge, which sees the current settings.
+func newServerConfig(id Identity, now func() time.Time, minVersion uint16) *tls.Config {
+	c := &tls.Config{
+		MinVersion:       minVersion,
+		CurvePreferences: curves,
+		CipherSuites:     suites12,
+		ClientAuth:       tls.RequireAnyClientCert,
+		// No tickets: a resumed session would skip the check of the chain
+		// against the roots of today.
+		SessionTicketsDisabled: true,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return certificate(id)
+		},
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			_, err := verifyPeer(&cs, id.Roots(), x509.ExtKeyUsageClientAuth, now())
+			return err
+		},
+	}
+	// crypto/tls fails a handshake that offers only protocols we do not name,
+	// and a mesh certificate in the hands of curl or openssl is welcome.
+	withALPN := c.Clone()
+	withALPN.NextProtos = []string{alpnIstio}
+	c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		if slices.Contains(h.SupportedProtos, alpnIstio) {
+			return withALPN, nil
+		}
+		return nil, nil
+	}
+	return c
+}
+
+func certificate(id Identity) (*tls.Certificate, error) {
+	if c := id.Certificate(); c != nil {
+		return c, nil
+	}
+	return nil, errNoCertificate
+}
+
+// peerIdentity is the identity of a peer that verifyPeer accepted during the
+// handshake.
+func peerIdentity(cs *tls.ConnectionState) (spiffeid.ID, error) {
+	if len(cs.PeerCertificates) == 0 {
+		return spiffeid.ID{}, fmt.Errorf("the peer presented no certificate")
+	}
+	return svidID(cs.PeerCertificates[0])
+}

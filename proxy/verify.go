@@ -1,0 +1,71 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+)
+
+// verifyPeer checks that the certificates of a handshake are a valid X.509-SVID
+// under roots, and returns its identity. It is called from VerifyConnection,
+// the one hook that crypto/tls calls for resumed sessions too.
+func verifyPeer(cs *tls.ConnectionState, roots *x509.CertPool, use x509.ExtKeyUsage, now time.Time) (spiffeid.ID, error) {
+	if len(cs.PeerCertificates) == 0 {
+		return spiffeid.ID{}, errors.New("the peer presented no certificate")
+	}
+	if roots == nil {
+		return spiffeid.ID{}, errors.New("the proxy has no roots yet")
+	}
+	leaf := cs.PeerCertificates[0]
+	id, err := svidID(leaf)
+	if err != nil {
+		return spiffeid.ID{}, err
+	}
+	if err := verifyChain(cs.PeerCertificates, roots, use, now); err != nil {
+		return spiffeid.ID{}, fmt.Errorf("certificate of %s: %w", id, err)
+	}
+	return id, nil
+}
+
+func verifyChain(chain []*x509.Certificate, roots *x509.CertPool, use x509.ExtKeyUsage, now time.Time) error {
+	opts := x509.VerifyOptions{
+		Roots:         roots,
+		Intermediates: x509.NewCertPool(),
+		CurrentTime:   now,
+		KeyUsages:     []x509.ExtKeyUsage{use},
+	}
+	for _, c := range chain[1:] {
+		opts.Intermediates.AddCert(c)
+	}
+	if _, err := chain[0].Verify(opts); err != nil {
+		var invalid x509.CertificateInvalidError
+		if errors.As(err, &invalid) && invalid.Reason == x509.Expired && now.Before(chain[0].NotBefore) {
+			// crypto/x509 says "expired or not yet valid"; a clock that is
+			// behind is another repair than a certificate that was not renewed.
+			return fmt.Errorf("not valid before %s, and it is %s here: check the clocks: %w",
+				chain[0].NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339), err)
+		}
+		return err
+	}
+	return nil
+}
+
+// svidID is the identity in a leaf, by the rules of the X.509-SVID standard
+// (sections 2 to 4): exactly one URI SAN, strictly parsed, and not a CA.
+func svidID(leaf *x509.Certificate) (spiffeid.ID, error) {
+	if n := len(leaf.URIs); n != 1 {
+		return spiffeid.ID{}, fmt.Errorf("the peer's certificate has %d URI names, an X.509-SVID has one", n)
+	}
+	id, err := spiffeid.FromURI(leaf.URIs[0])
+	if err != nil {
+		return spiffeid.ID{}, fmt.Errorf("the peer's certificate names %q: %w", leaf.URIs[0], err)
+	}
+	if leaf.IsCA || leaf.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0 {
+		return spiffeid.ID{}, fmt.Errorf("the peer's certificate for %s may sign others: not a leaf", id)
+	}
+	return id, nil
+}
