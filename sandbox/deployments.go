@@ -28,13 +28,18 @@ type deployments struct {
 	client kubernetes.Interface
 	watch  *watch
 	log    *slog.Logger
+	// sidecar says whether a pod is to get one.
+	sidecar func(*corev1.Pod) (bool, error)
 	// expected are the pods made that the cache has not shown yet, by the
 	// Deployment that waits for them.
 	expected map[types.UID]map[string]time.Time
 }
 
-func newDeployments(client kubernetes.Interface, w *watch, log *slog.Logger) deployments {
-	return deployments{client: client, watch: w, log: log, expected: map[types.UID]map[string]time.Time{}}
+func newDeployments(s *Sandbox, w *watch) deployments {
+	return deployments{
+		client: s.cfg.Client, watch: w, log: s.log, expected: map[types.UID]map[string]time.Time{},
+		sidecar: func(p *corev1.Pod) (bool, error) { return s.wantsSidecar(w, p) },
+	}
 }
 
 // cacheLag is how long a pod that was made is waited for in the cache.
@@ -84,6 +89,11 @@ func (d deployments) sync(ctx context.Context, dep *appsv1.Deployment, all []*co
 	client := d.client.CoreV1().Pods(dep.Namespace)
 	for range step.create {
 		pod := newPodOf(dep)
+		if wants, err := d.sidecar(pod); err != nil {
+			return err
+		} else if wants && !hasSidecar(pod) {
+			inject(pod)
+		}
 		if _, err := client.Create(ctx, pod, metav1.CreateOptions{}); err != nil {
 			return err
 		}

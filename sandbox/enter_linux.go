@@ -89,7 +89,7 @@ func explainStart(err error) error {
 
 // ProbeInside makes, in the namespaces of Command, what a sandbox is made of.
 func ProbeInside() error {
-	if _, err := Setup(Inside{}); err != nil {
+	if err := Setup(Inside{}); err != nil {
 		return err
 	}
 	f, err := newFabric()

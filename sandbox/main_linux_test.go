@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	if os.Getenv(insideEnv) != "" {
-		if _, err := Setup(Inside{}); err != nil {
+		if err := Setup(Inside{}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -28,7 +28,7 @@ func (p *pod) plan(obj *corev1.Pod, resumed bool) error {
 		}
 		members = append(members, newContainer(p, obj, spec, k, image, resumed))
 	}
-	sidecar, err := p.wantsSidecar(obj)
+	sidecar, err := p.s.wantsSidecar(p.ps.watch, obj)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,9 @@ func (p *pod) plan(obj *corev1.Pod, resumed bool) error {
 		}
 	}
 	for _, spec := range obj.Spec.Containers {
-		add(spec, appKind)
+		if spec.Name != ProxyContainer || !sidecar {
+			add(spec, appKind)
+		}
 	}
 	p.mu.Lock()
 	p.members = members

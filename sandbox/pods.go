@@ -3,13 +3,11 @@ package sandbox
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -159,16 +157,4 @@ func (ps *pods) writer(l *containerLog) *container {
 
 func logDir(root string, uid types.UID, container string) string {
 	return filepath.Join(root, string(uid), "logs", container)
-}
-
-// namespace's labels; none when there is no such object.
-func (ps *pods) namespace(name string) (map[string]string, error) {
-	ns, err := ps.watch.namespaces.Get(name)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("namespace %s: %w", name, err)
-	}
-	return ns.Labels, nil
 }

@@ -26,9 +26,6 @@ func (r rooms) furnish() error {
 	if err := readOnly("/proc", false); err != nil {
 		return err
 	}
-	if r.scratch == "" { // a proxy needs no place of its own
-		return r.hideAll()
-	}
 	if err := mountTmpfs("/run", "mode=755,size=64m"); err != nil {
 		return err
 	}
@@ -65,11 +62,8 @@ func closeAll(s []sourceFD) {
 }
 
 func (r rooms) open() ([]sourceFD, error) {
-	if r.scratch == "" {
-		return nil, nil
-	}
 	var out []sourceFD
-	for _, b := range append([]bind{{from: r.scratch, to: podDir}}, r.binds...) {
+	for _, b := range r.binds {
 		fd, err := unix.OpenTree(unix.AT_FDCWD, b.from, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 		if err != nil {
 			return out, fmt.Errorf("show %s at %s: %w", b.from, b.to, err)
@@ -217,6 +211,9 @@ func showEntries(from, to string, entries []fs.DirEntry) error {
 
 // writeFiles gives the pod its own files in /etc, kept in its /run.
 func (r rooms) writeFiles() error {
+	if len(r.files) == 0 {
+		return nil
+	}
 	if err := os.MkdirAll("/run/etc", 0o755); err != nil {
 		return err
 	}

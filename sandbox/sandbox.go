@@ -147,7 +147,7 @@ func (s *Sandbox) Run(ctx context.Context) error {
 		return ctx.Err()
 	}
 	g.Go(func() error { return s.balanceLoop(ctx, watch) })
-	g.Go(func() error { return newDeployments(s.cfg.Client, watch, s.log).run(ctx) })
+	g.Go(func() error { return newDeployments(s, watch).run(ctx) })
 	g.Go(func() error { return s.pods.run(ctx, watch) })
 	if err := g.Wait(); err != nil && ctx.Err() == nil {
 		return err

@@ -14,36 +14,29 @@ import (
 // Setup furnishes the namespaces that Command made, and must be called there
 // before anything else: mounts become private, /proc shows the new process
 // namespace, /run is empty (the host's name-service daemons and sockets live
-// there), loopback is up. It returns the files handed to Command, closed on
-// exec so that no workload inherits them.
-func Setup(in Inside) ([]*os.File, error) {
-	files := inherited(in.Files)
+// there), loopback is up, and the files handed to Command are closed on exec, so
+// that no workload inherits them.
+func Setup(in Inside) error {
+	for fd := 3; fd < 3+in.Files; fd++ {
+		unix.CloseOnExec(fd)
+	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return nil, fmt.Errorf("sandbox: make mounts private: %w", err)
+		return fmt.Errorf("sandbox: make mounts private: %w", err)
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
-		return nil, fmt.Errorf("sandbox: mount /proc: %w (in a container: it must run with its /proc unmasked, docker run --security-opt systempaths=unconfined)", err)
+		return fmt.Errorf("sandbox: mount /proc: %w (in a container: it must run with its /proc unmasked, docker run --security-opt systempaths=unconfined)", err)
 	}
 	if err := emptyRun(in.Keep); err != nil {
-		return nil, err
+		return err
 	}
 	lo, err := netlink.LinkByName("lo")
 	if err == nil {
 		err = netlink.LinkSetUp(lo)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("sandbox: bring loopback up: %w", err)
+		return fmt.Errorf("sandbox: bring loopback up: %w", err)
 	}
-	return files, nil
-}
-
-func inherited(n int) []*os.File {
-	var files []*os.File
-	for fd := 3; fd < 3+n; fd++ {
-		unix.CloseOnExec(fd)
-		files = append(files, os.NewFile(uintptr(fd), fmt.Sprintf("inherited-%d", fd)))
-	}
-	return files
+	return nil
 }
 
 // emptyRun mounts an empty /run and puts the directories to keep back into it.

@@ -46,12 +46,15 @@ const (
 // wantsSidecar follows Istio: a namespace that says "disabled" has none; else
 // the pod's label, or its older form, an annotation, decides; else the
 // namespace's label. Pods on the host's network and gateways have none.
-func (p *pod) wantsSidecar(obj *corev1.Pod) (bool, error) {
-	ns, err := p.s.pods.namespace(obj.Namespace)
+func (s *Sandbox) wantsSidecar(w *watch, obj *corev1.Pod) (bool, error) {
+	if s.cfg.ProxyBinary == "" {
+		return false, nil
+	}
+	ns, err := w.namespaceLabels(obj.Namespace)
 	if err != nil {
 		return false, err
 	}
-	return p.s.cfg.ProxyBinary != "" && wantsSidecar(obj, ns, p.s.cfg.Images), nil
+	return wantsSidecar(obj, ns, s.cfg.Images), nil
 }
 
 func wantsSidecar(obj *corev1.Pod, namespaceLabels map[string]string, images Images) bool {
@@ -73,6 +76,25 @@ func wantsSidecar(obj *corev1.Pod, namespaceLabels map[string]string, images Ima
 		return namespaceLabels[injectNamespace] == "enabled"
 	}
 	return false
+}
+
+// inject adds the sidecar to a pod that wants one, as the last of its
+// containers, so that everybody sees it; kubectl is told which container is
+// meant when none is named.
+func inject(obj *corev1.Pod) {
+	const defaultContainer = "kubectl.kubernetes.io/default-container"
+	if obj.Annotations == nil {
+		obj.Annotations = map[string]string{}
+	}
+	if obj.Annotations[defaultContainer] == "" && len(obj.Spec.Containers) > 0 {
+		obj.Annotations[defaultContainer] = obj.Spec.Containers[0].Name
+	}
+	obj.Spec.Containers = append(obj.Spec.Containers, proxySpec())
+}
+
+// hasSidecar reports whether the pod comes with its sidecar already injected.
+func hasSidecar(obj *corev1.Pod) bool {
+	return len(obj.Spec.Containers) > 1 && slices.ContainsFunc(obj.Spec.Containers, func(c corev1.Container) bool { return c.Name == ProxyContainer })
 }
 
 // proxySpec is the sidecar as a container of its pod.
@@ -180,7 +202,8 @@ func (c *container) prepareProxy(l launch, obj *corev1.Pod) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.path, l.argv, l.proxy, l.dir = cfg.ProxyBinary, []string{"hasp-proxy"}, true, "/"
+	l.path = l.rooms.program(cfg.ProxyBinary, os.Getuid())
+	l.argv, l.proxy, l.dir = []string{"hasp-proxy"}, true, "/"
 	l.env = []string{"PATH=" + cfg.Path}
 	l.files = append([]*os.File{read}, sockets...)
 	return &prepared{launch: l, mine: []*os.File{read}}, nil

@@ -19,12 +19,8 @@ func (p *pod) furnish(ctx context.Context, obj *corev1.Pod, c *container, l *lau
 	if err := ownDir(scratch, owner); err != nil {
 		return err
 	}
-	l.rooms.scratch = scratch
-	if hidden(l.path, owner) {
-		bound := filepath.Join(programDir, filepath.Base(l.path))
-		l.rooms.binds = append(l.rooms.binds, bind{from: l.path, to: bound, readOnly: true})
-		l.path = bound
-	}
+	l.rooms.binds = append(l.rooms.binds, bind{from: scratch, to: podDir})
+	l.path = l.rooms.program(l.path, owner)
 	volumes := map[string]corev1.Volume{}
 	for _, v := range obj.Spec.Volumes {
 		volumes[v.Name] = v
@@ -145,21 +141,4 @@ func own(path string, owner int) error {
 		return nil
 	}
 	return os.Chown(path, owner, owner)
-}
-
-// hidden reports whether the workload, being another user than this process,
-// could not reach a program where it is.
-func hidden(path string, owner int) bool {
-	if owner == os.Getuid() {
-		return false
-	}
-	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		if err != nil || info.Mode()&0o001 == 0 {
-			return true
-		}
-		if dir == "/" || dir == "." {
-			return false
-		}
-	}
 }

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 	appslisters "k8s.io/client-go/listers/apps/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // watch is what the sandbox sees of the API server: caches, and bells that ring
@@ -130,6 +130,18 @@ func (w *watch) network() ([]*corev1.Service, []*corev1.Pod, error) {
 		return nil, nil, fmt.Errorf("sandbox: list pods: %w", err)
 	}
 	return services, pods, nil
+}
+
+// namespaceLabels are a namespace's labels; none when there is no such object.
+func (w *watch) namespaceLabels(name string) (map[string]string, error) {
+	ns, err := w.namespaces.Get(name)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("namespace %s: %w", name, err)
+	}
+	return ns.Labels, nil
 }
 
 // pause waits, and reports whether ctx is still alive afterwards.
