@@ -49,7 +49,8 @@ func (r Resources) Clone() Resources {
 	return out
 }
 
-func (r Resources) checkSize() error {
+// CheckSize is an error when there are more or larger resources than the limits.
+func (r Resources) CheckSize() error {
 	count, size := 0, 0
 	for _, m := range r {
 		count += len(m)
@@ -58,7 +59,7 @@ func (r Resources) checkSize() error {
 		}
 	}
 	if count > MaxResources || size > MaxBytes {
-		return fmt.Errorf("%d resources of %d bytes are more than the limits %d and %d", count, size, MaxResources, MaxBytes)
+		return fmt.Errorf("xds: %d resources of %d bytes are more than the limits %d and %d", count, size, MaxResources, MaxBytes)
 	}
 	return nil
 }

@@ -103,9 +103,12 @@ func (e *encoder) add(kind, name string, m message) error {
 // would not act on it must not seem to have accepted. Messages are validated by
 // Envoy's own rules. The generation is 0.
 func Decode(r Resources) (*mesh.ProxyConfig, error) {
+	if err := r.CheckSize(); err != nil {
+		return nil, err
+	}
 	d := decoder{in: r, c: &mesh.ProxyConfig{}}
 	for _, step := range []func() error{
-		r.checkSize, d.proxy, d.secrets, d.clusters, d.peers, d.listeners, d.references,
+		d.proxy, d.secrets, d.clusters, d.peers, d.listeners, d.references,
 	} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("xds: %w", err)

@@ -1,0 +1,133 @@
+// Package client is the proxy's end of xDS: it keeps a delta ADS stream to the
+// control plane, puts the resources of one configuration together, and hands
+// over the whole of it.
+//
+// A [Client] never hands over a mixture: updates arrive a type at a time, and
+// only when all belong to one configuration (xds.Complete) are they decoded and
+// given to OnConfig. If that fails the control plane is told why (NACK) and
+// whoever took the last configuration goes on with it, as it does when the
+// control plane is away.
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"hasp/mesh"
+	"hasp/xds"
+)
+
+// Waits between connections, doubling, and how long a connection must have
+// lasted for the next wait to start over.
+const (
+	minWait = 100 * time.Millisecond
+	maxWait = 10 * time.Second
+	lasting = 30 * time.Second
+)
+
+// Config is what a Client needs.
+type Config struct {
+	Target string // HOST:PORT of the control plane
+	Node   string // NAMESPACE/NAME of the workload
+	// TLS is asked for each connection; it verifies the control plane and shows
+	// the proxy's certificate.
+	TLS func() *tls.Config
+	// Dial opens the TCP connection; nil is a plain dialer.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
+	Log  *slog.Logger
+	// OnConfig takes a new configuration in use. Its error is a NACK, and it
+	// must then go on with the one before. It is called from one goroutine.
+	OnConfig func(*mesh.ProxyConfig) error
+}
+
+// Client follows the configuration of one proxy.
+type Client struct {
+	cfg  Config
+	wait time.Duration // maximal; tests shorten it
+
+	staged  xds.Resources // as the control plane believes we have them
+	applied string        // version of hasp.proxy that OnConfig took
+
+	mu     sync.Mutex
+	status Status
+}
+
+// Status is what there is to tell about a Client.
+type Status struct {
+	Connected  bool
+	Generation uint64 // of the configuration in use; 0 before the first
+	AppliedAt  time.Time
+	// Err is why the last connection ended or the last configuration was
+	// refused, nil when neither is so.
+	Err error
+}
+
+// New checks the configuration. Nothing is dialled before Run.
+func New(cfg Config) (*Client, error) {
+	if cfg.Target == "" || cfg.Node == "" || cfg.TLS == nil || cfg.Log == nil || cfg.OnConfig == nil {
+		return nil, errors.New("xds/client: a client needs a target, a node, TLS, a log and OnConfig")
+	}
+	if cfg.Dial == nil {
+		cfg.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", address)
+		}
+	}
+	return &Client{cfg: cfg, wait: maxWait, staged: xds.Resources{}}, nil
+}
+
+// Run connects, and again whenever the stream ends, until ctx ends, which is
+// the only way it returns (with nil).
+func (c *Client) Run(ctx context.Context) error {
+	failures := 0
+	for {
+		start := time.Now()
+		err := c.stream(ctx)
+		if ctx.Err() != nil {
+			c.set(func(s *Status) { s.Connected = false })
+			return nil
+		}
+		if time.Since(start) > lasting {
+			failures = 0
+		}
+		wait := backoff(failures, c.wait)
+		failures++
+		c.set(func(s *Status) { s.Connected, s.Err = false, err })
+		c.cfg.Log.Warn("control plane away", slog.String("target", c.cfg.Target), slog.Any("err", err), slog.Duration("retry", wait))
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+// Status of the client now.
+func (c *Client) Status() Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.status
+}
+
+func (c *Client) set(f func(*Status)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(&c.status)
+}
+
+// backoff doubles from minWait to most, less up to a third at random: a
+// thousand proxies must not come back in the same instant.
+func backoff(failures int, most time.Duration) time.Duration {
+	d := most
+	if failures < 10 {
+		d = min(minWait<<failures, most)
+	}
+	return d - time.Duration(rand.Int64N(int64(d)/3+1))
+}

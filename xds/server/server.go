@@ -1,0 +1,137 @@
+// Package server tells proxies their configuration: Envoy's aggregated
+// discovery service (xDS v3 ADS), in its delta and its state-of-the-world form.
+//
+// A [Server] asks its [Source] for the configuration of whoever connects, sends
+// what of it the proxy does not have, and again after every [Server.Notify].
+// What was sent, acknowledged and refused is kept for [Server.Status].
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"hasp/mesh"
+)
+
+// What a Source answers, wrapped in the reason, when a proxy gets nothing.
+var (
+	ErrNotFound = errors.New("there is no such workload")
+	ErrDenied   = errors.New("the workload is not this identity's")
+)
+
+// Source knows the configurations.
+type Source interface {
+	// ConfigFor is the newest configuration of the proxy of the workload node
+	// (NAMESPACE/NAME), asked for by peer. It refuses a peer that is not the
+	// workload's identity with ErrDenied, an unknown node with ErrNotFound; both
+	// end the stream. After any other error a proxy that is connected keeps what
+	// it has. It is called from many goroutines.
+	ConfigFor(node string, peer spiffeid.ID) (*mesh.ProxyConfig, error)
+}
+
+// Config is what a Server needs.
+type Config struct {
+	Source Source
+	Log    *slog.Logger
+	// MaxStreams bounds the proxies connected at a time; 0 is 10000.
+	MaxStreams int
+	Now        func() time.Time // nil is time.Now
+}
+
+// Server implements AggregatedDiscoveryServiceServer.
+type Server struct {
+	discovery.UnimplementedAggregatedDiscoveryServiceServer
+	cfg     Config
+	proxies *registry
+	streams atomic.Int64
+	work    chan struct{} // a place for each configuration being computed
+
+	mu      sync.Mutex
+	newest  uint64        // generation
+	changed chan struct{} // closed and replaced by Notify
+}
+
+// New returns a server; register it with [Server.Register].
+func New(cfg Config) (*Server, error) {
+	if cfg.Source == nil || cfg.Log == nil {
+		return nil, errors.New("xds/server: a server needs a source and a log")
+	}
+	if cfg.MaxStreams <= 0 {
+		cfg.MaxStreams = 10_000
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Server{
+		cfg: cfg, proxies: newRegistry(cfg.Now), changed: make(chan struct{}),
+		work: make(chan struct{}, runtime.GOMAXPROCS(0)),
+	}, nil
+}
+
+// Register adds the service to a gRPC server, whose transport must be TLS that
+// verifies client certificates: see [Options].
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	discovery.RegisterAggregatedDiscoveryServiceServer(r, s)
+}
+
+// Notify says that the Source has this generation. It returns at once; a proxy
+// that has not yet answered an older one is told the newest after it has, and
+// none between.
+func (s *Server) Notify(generation uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.newest = generation
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// news is the generation last notified of, and a channel that is closed at the
+// next Notify.
+func (s *Server) news() (newest uint64, next <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.newest, s.changed
+}
+
+// DeltaAggregatedResources serves one proxy by the delta protocol.
+func (s *Server) DeltaAggregatedResources(stream discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	return serve(s, stream, newDelta(stream.Send))
+}
+
+// StreamAggregatedResources serves one proxy by the state-of-the-world
+// protocol.
+func (s *Server) StreamAggregatedResources(stream discovery.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
+	return serve(s, stream, newWhole(stream.Send))
+}
+
+// refusal is the status that ends a stream after an error of the Source, nil
+// for an error that a connected proxy may outlast.
+func refusal(err error) error {
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return status.Error(codes.NotFound, err.Error())
+	case errors.Is(err, ErrDenied):
+		return status.Error(codes.PermissionDenied, err.Error())
+	}
+	return nil
+}
+
+// enter takes one of the places for streams.
+func (s *Server) enter() (leave func(), err error) {
+	if n := s.streams.Add(1); n > int64(s.cfg.MaxStreams) {
+		s.streams.Add(-1)
+		return nil, status.Error(codes.ResourceExhausted, fmt.Sprintf("%d proxies are connected, which is the limit", s.cfg.MaxStreams))
+	}
+	return func() { s.streams.Add(-1) }, nil
+}

@@ -1,0 +1,206 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// maxGone bounds the proxies remembered that are not connected any more.
+const maxGone = 1000
+
+// ProxyStatus is what is known of one proxy.
+type ProxyStatus struct {
+	Node            string    `json:"node"` // NAMESPACE/NAME
+	Identity        string    `json:"identity"`
+	Connected       bool      `json:"connected"`
+	ConnectedAt     time.Time `json:"connectedAt"`
+	DisconnectedAt  time.Time `json:"disconnectedAt,omitzero"`
+	SentGeneration  uint64    `json:"sentGeneration"`
+	AckedGeneration uint64    `json:"ackedGeneration"`
+	AckedAt         time.Time `json:"ackedAt,omitzero"`
+	// Nack is the last refusal, nil once a later generation was accepted.
+	Nack *Nack `json:"nack,omitempty"`
+	// Error says why the proxy could not be told the newest generation.
+	Error string `json:"error,omitempty"`
+}
+
+// Nack is a proxy's refusal of a configuration.
+type Nack struct {
+	TypeURL    string    `json:"typeURL"`
+	Message    string    `json:"message"`
+	Generation uint64    `json:"generation"`
+	At         time.Time `json:"at"`
+}
+
+// entry is one stream's place in the registry. When a proxy connects again
+// before its old stream ended, the old entry is no longer the node's, and what
+// the old stream reports is lost.
+type entry struct{ status ProxyStatus }
+
+type registry struct {
+	now func() time.Time
+
+	mu      sync.Mutex
+	nodes   map[string]*entry
+	changed chan struct{} // closed and replaced at each change
+}
+
+func newRegistry(now func() time.Time) *registry {
+	return &registry{now: now, nodes: map[string]*entry{}, changed: make(chan struct{})}
+}
+
+// Status of all proxies, connected or not, by node.
+func (s *Server) Status() []ProxyStatus {
+	r := s.proxies
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]ProxyStatus, 0, len(r.nodes))
+	for _, e := range r.nodes {
+		out = append(out, e.status)
+	}
+	slices.SortFunc(out, func(a, b ProxyStatus) int { return cmp.Compare(a.Node, b.Node) })
+	return out
+}
+
+// Changed is closed at the next change of the Status. Ask for the channel
+// before reading the status.
+func (s *Server) Changed() <-chan struct{} {
+	s.proxies.mu.Lock()
+	defer s.proxies.mu.Unlock()
+	return s.proxies.changed
+}
+
+// Forget drops a proxy that is not connected.
+func (s *Server) Forget(node string) {
+	s.proxies.update(func() {
+		if e := s.proxies.nodes[node]; e != nil && !e.status.Connected {
+			delete(s.proxies.nodes, node)
+		}
+	})
+}
+
+// WaitAcked blocks until the given nodes have acknowledged the generation; with
+// no nodes given, those that are connected (whoever disconnects meanwhile is
+// not waited for). A proxy that refuses it, or that cannot be told, is an error
+// at once.
+func (s *Server) WaitAcked(ctx context.Context, generation uint64, nodes ...string) error {
+	for {
+		changed := s.Changed()
+		missing, err := s.proxies.missing(generation, nodes)
+		if err != nil || missing == "" {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("xds/server: generation %d is not acknowledged by %s: %w", generation, missing, ctx.Err())
+		}
+	}
+}
+
+// missing is one node that has not acknowledged the generation.
+func (r *registry) missing(generation uint64, nodes []string) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(nodes) == 0 {
+		for node, e := range r.nodes {
+			if e.status.Connected {
+				nodes = append(nodes, node)
+			}
+		}
+		slices.Sort(nodes)
+	}
+	missing := ""
+	for _, node := range nodes {
+		e := r.nodes[node]
+		if e != nil && e.status.AckedGeneration >= generation {
+			continue
+		}
+		if missing == "" {
+			missing = node
+		}
+		if e == nil {
+			continue
+		}
+		if n := e.status.Nack; n != nil && n.Generation >= generation {
+			return "", fmt.Errorf("xds/server: %s refused generation %d: %s", node, n.Generation, n.Message)
+		}
+		if e.status.Error != "" {
+			return "", fmt.Errorf("xds/server: %s cannot be told: %s", node, e.status.Error)
+		}
+	}
+	return missing, nil
+}
+
+// update runs f under the lock and announces a change.
+func (r *registry) update(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+func (r *registry) connect(node, identity string) *entry {
+	e := &entry{ProxyStatus{Node: node, Identity: identity, Connected: true, ConnectedAt: r.now()}}
+	r.update(func() {
+		if old := r.nodes[node]; old != nil {
+			e.status.AckedGeneration, e.status.AckedAt, e.status.Nack = old.status.AckedGeneration, old.status.AckedAt, old.status.Nack
+		}
+		r.nodes[node] = e
+	})
+	return e
+}
+
+func (r *registry) disconnect(e *entry) {
+	r.update(func() {
+		e.status.Connected, e.status.DisconnectedAt = false, r.now()
+		r.forgetOldest()
+	})
+}
+
+// forgetOldest keeps the bound. The caller holds mu.
+func (r *registry) forgetOldest() {
+	var oldest *entry
+	gone := 0
+	for _, e := range r.nodes {
+		if e.status.Connected {
+			continue
+		}
+		gone++
+		if oldest == nil || e.status.DisconnectedAt.Before(oldest.status.DisconnectedAt) {
+			oldest = e
+		}
+	}
+	if gone > maxGone {
+		delete(r.nodes, oldest.status.Node)
+	}
+}
+
+func (r *registry) sent(e *entry, generation uint64) {
+	r.update(func() { e.status.SentGeneration, e.status.Error = generation, "" })
+}
+
+func (r *registry) failed(e *entry, err error) {
+	r.update(func() { e.status.Error = err.Error() })
+}
+
+func (r *registry) nack(e *entry, kind, message string, generation uint64) {
+	r.update(func() { e.status.Nack = &Nack{kind, message, generation, r.now()} })
+}
+
+// acked: answered says that the proxy itself accepted something of it. Without
+// that, a proxy that refused something keeps refusing.
+func (r *registry) acked(e *entry, generation uint64, answered bool) {
+	r.mu.Lock()
+	same := e.status.AckedGeneration == generation && e.status.Nack == nil || e.status.Nack != nil && !answered
+	r.mu.Unlock()
+	if same {
+		return
+	}
+	r.update(func() { e.status.AckedGeneration, e.status.AckedAt, e.status.Nack = generation, r.now(), nil })
+}
