@@ -48,11 +48,23 @@ func (l *accessLog) write(line string) {
 	_, _ = io.WriteString(l.w, line) // there is no second log to complain to
 }
 
+// destination is where a connection was going; a gateway's go to the endpoint
+// it chose.
+func destination(f *mesh.Connection) string {
+	switch {
+	case f.Destination.IsValid():
+		return f.Destination.String()
+	case f.Upstream.IsValid():
+		return f.Upstream.String()
+	}
+	return "-"
+}
+
 // textLine reads as: when, which way, from where to where, what was spoken, the
 // verdict and what decided, then figures as key=value.
 func textLine(f *mesh.Connection) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[%s] %s %s -> %s", f.Start.UTC().Format("2006-01-02T15:04:05.000Z"), f.Direction, f.Source, f.Destination)
+	fmt.Fprintf(&b, "[%s] %s %s -> %s", f.Start.UTC().Format("2006-01-02T15:04:05.000Z"), f.Direction, f.Source, destination(f))
 	word := func(key, value string) {
 		if value == "" {
 			return

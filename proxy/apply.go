@@ -19,13 +19,18 @@ func (p *Proxy) Apply(c *mesh.ProxyConfig) error {
 	}
 	p.applying.Lock()
 	defer p.applying.Unlock()
-	s, err := newSettings(c)
+	s, err := newSettings(c, p.cfg.Identity)
 	if err != nil {
 		p.metrics.rejected.Inc()
 		return fmt.Errorf("proxy: configuration %d: %w", c.Generation, err)
 	}
 	p.settings.Store(s)
 	cut := p.sweep(s)
+	p.gateways.keepPools(s)
+	select {
+	case p.gateways.changed <- struct{}{}:
+	default: // it is awake already
+	}
 	p.metrics.generation.Set(float64(c.Generation))
 	p.log.Info("configuration applied", slog.Uint64("generation", c.Generation), slog.Int("cut", cut))
 	return nil
@@ -54,8 +59,7 @@ func (p *Proxy) sweep(s *settings) int {
 // decides again when the configuration changes under it: the sweep may have
 // passed before the facts were noted, so one of the two always sees the other.
 func (p *Proxy) settle(r *row) bool {
-	// Nothing is waited for any more (see hurry).
-	if err := r.client.SetDeadline(time.Time{}); err != nil {
+	if r.client != nil && r.client.SetDeadline(time.Time{}) != nil { // nothing is waited for any more (see hurry)
 		return false
 	}
 	for {

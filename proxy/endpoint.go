@@ -25,7 +25,7 @@ const (
 // candidates are the endpoints to try, in order: the next in turn first, those
 // that failed lately last.
 func (p *Proxy) candidates(c *cluster, dst netip.AddrPort) []*mesh.Endpoint {
-	if c.OriginalDst {
+	if c.OriginalDst && dst.IsValid() { // a gateway has none
 		return []*mesh.Endpoint{originalEndpoint(c, dst)}
 	}
 	n := len(c.Endpoints)

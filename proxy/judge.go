@@ -47,6 +47,12 @@ func judgeInbound(s *settings, f *mesh.Connection) verdict {
 }
 
 func judgeOutbound(s *settings, f *mesh.Connection) verdict {
+	if !f.Destination.IsValid() { // a gateway's: it goes to a cluster, not to an address
+		if c := s.clusters[f.Cluster]; c != nil {
+			return judgeCluster(s, c, f)
+		}
+		return verdict{Allow: true} // the service is gone, and the connection goes with it
+	}
 	c := s.route(f.Destination)
 	if c == nil {
 		v := verdict{Allow: s.config.Outbound.AllowAny, Mode: "ALLOW_ANY"}
@@ -56,6 +62,10 @@ func judgeOutbound(s *settings, f *mesh.Connection) verdict {
 		}
 		return v
 	}
+	return judgeCluster(s, c, f)
+}
+
+func judgeCluster(s *settings, c *cluster, f *mesh.Connection) verdict {
 	v := verdict{Mode: clientMode(c.TLS), Rule: c.TLS.Origin}
 	if f.PeerWorkload != "" && f.PeerWorkload == s.config.Node {
 		v.Allow = true // to itself: it never leaves the workload

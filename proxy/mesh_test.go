@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -89,7 +90,11 @@ func (ca *testCA) issue(t testing.TB, id string, change ...func(*x509.Certificat
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
 // identity is a fake source of certificates that never renews by itself.
@@ -98,8 +103,14 @@ type identity struct {
 	roots atomic.Pointer[x509.CertPool]
 }
 
-func (i *identity) Certificate() *tls.Certificate { return i.cert.Load() }
-func (i *identity) Roots() *x509.CertPool         { return i.roots.Load() }
+func (i *identity) Certificate() (*tls.Certificate, error) {
+	if c := i.cert.Load(); c != nil {
+		return c, nil
+	}
+	return nil, errors.New("the authority has not answered")
+}
+
+func (i *identity) Roots() *x509.CertPool { return i.roots.Load() }
 
 // node is one proxy on loopback. A listener of its own stands for each
 // original destination.

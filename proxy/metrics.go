@@ -3,6 +3,7 @@ package proxy
 import (
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -29,7 +30,7 @@ type metrics struct {
 	seen map[string]bool
 }
 
-func newMetrics() *metrics {
+func newMetrics(id Identity, now func() time.Time) *metrics {
 	httpLabels := append(append([]string(nil), labelNames...), "response_code", "response_flags")
 	counters := func(name, help string, labels []string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
@@ -57,6 +58,9 @@ func newMetrics() *metrics {
 		generation: prometheus.NewGauge(prometheus.GaugeOpts{Name: "hasp_config_generation", Help: "Generation of the configuration in force."}),
 		seen:       make(map[string]bool),
 	}
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "hasp_certificate_expiry_seconds", Help: "Time left of the proxy's own certificate; 0 when there is none.",
+	}, func() float64 { return expirySeconds(id, now()) }))
 	m.registry.MustRegister(m.opened, m.closed, m.sent, m.received, m.requests, m.durations,
 		m.handshakes, m.overload, m.cut, m.rejected, m.folds, m.generation)
 	return m
@@ -84,4 +88,12 @@ func (m *metrics) bounded(values []string, keep int) []string {
 		values[i] = "unknown"
 	}
 	return values
+}
+
+func expirySeconds(id Identity, now time.Time) float64 {
+	c, err := id.Certificate()
+	if err != nil || c.Leaf == nil {
+		return 0
+	}
+	return c.Leaf.NotAfter.Sub(now).Seconds()
 }

@@ -28,7 +28,7 @@ func (p *Proxy) outbound(r *row) {
 		f.Service, f.Cluster, f.Protocol = c.Hostname, c.Name, c.Protocol
 		f.LocalIdentity = s.config.Identity
 	})
-	up, err := p.connect(r, s, c, dst)
+	up, err := p.connect(p.ctx, r, s, c, dst)
 	if err != nil {
 		r.refuse(err.Error())
 		p.sayUnavailable(r, s, client, err)
@@ -45,7 +45,7 @@ func (p *Proxy) outbound(r *row) {
 func (p *Proxy) begin(r *row) (*settings, netip.AddrPort, error) {
 	s := p.settings.Load()
 	if s == nil {
-		return nil, netip.AddrPort{}, errors.New("the proxy has no configuration yet")
+		return nil, netip.AddrPort{}, errNoConfiguration
 	}
 	dst, err := p.cfg.OrigDst(r.client)
 	if err != nil {
@@ -84,7 +84,7 @@ func (p *Proxy) passthrough(r *row, client *relay.Side, dst netip.AddrPort) {
 // connect reaches an endpoint of the cluster and speaks TLS to it at once, if
 // the cluster's rule says TLS: it never waits for the workload's first byte,
 // so that protocols where the server speaks first work.
-func (p *Proxy) connect(r *row, s *settings, c *cluster, dst netip.AddrPort) (*relay.Side, error) {
+func (p *Proxy) connect(ctx context.Context, r *row, s *settings, c *cluster, dst netip.AddrPort) (*relay.Side, error) {
 	var last error
 	for _, e := range p.candidates(c, dst) {
 		u, why, err := p.clientTLS(s, c, e)
@@ -92,7 +92,7 @@ func (p *Proxy) connect(r *row, s *settings, c *cluster, dst netip.AddrPort) (*r
 			return nil, err
 		}
 		addr := endpointAddr(e)
-		tcp, err := p.dial(p.ctx, addr)
+		tcp, err := p.dial(ctx, addr)
 		if err != nil {
 			p.health.failed(addr)
 			last = err
@@ -107,7 +107,7 @@ func (p *Proxy) connect(r *row, s *settings, c *cluster, dst netip.AddrPort) (*r
 			r.set(func(f *mesh.Connection) { f.Security, f.Why = mesh.Plaintext, why })
 			return relay.TCP(tcp, nil), nil
 		}
-		return p.secure(r, u, relay.NewSocket(tcp, nil))
+		return p.secure(ctx, r, u, relay.NewSocket(tcp, nil))
 	}
 	if last == nil {
 		last = fmt.Errorf("%s has no endpoint", c.Hostname)
@@ -116,8 +116,8 @@ func (p *Proxy) connect(r *row, s *settings, c *cluster, dst netip.AddrPort) (*r
 }
 
 // secure runs the client's handshake and takes down what it agreed on.
-func (p *Proxy) secure(r *row, u *upstreamTLS, sock *relay.Socket) (*relay.Side, error) {
-	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.HandshakeTimeout)
+func (p *Proxy) secure(ctx context.Context, r *row, u *upstreamTLS, sock *relay.Socket) (*relay.Side, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.HandshakeTimeout)
 	defer cancel()
 	side, cs, err := u.handshake(ctx, sock)
 	if err != nil {

@@ -28,9 +28,9 @@ import (
 // Identity is where the proxy takes its own certificate and the roots it trusts
 // from. It is asked at every handshake, so that a renewal needs no reconnect.
 type Identity interface {
-	// Certificate is the current X.509-SVID with its chain and key, or nil
-	// while there is none.
-	Certificate() *tls.Certificate
+	// Certificate is the current X.509-SVID with its chain, key and parsed
+	// leaf, or an error that says why there is none yet.
+	Certificate() (*tls.Certificate, error)
 	// Roots of the mesh, or nil while there are none.
 	Roots() *x509.CertPool
 }
@@ -115,11 +115,14 @@ type Proxy struct {
 	access   *accessLog
 	metrics  *metrics
 	server   *serverTLS
+	gateways *gateways
 
 	// ctx ends what connections do besides moving bytes: dials, handshakes.
 	ctx    context.Context
 	cancel context.CancelFunc
 	conns  sync.WaitGroup // one for each connection in flight
+
+	draining atomic.Bool
 }
 
 // New makes a proxy without configuration: until Apply it resets everything.
@@ -135,9 +138,10 @@ func New(cfg Config) (*Proxy, error) {
 		health:  newEndpointHealth(cfg.Now),
 		files:   newFileCache(),
 		access:  newAccessLog(cfg.AccessLog, cfg.AccessLogJSON),
-		metrics: newMetrics(),
+		metrics: newMetrics(cfg.Identity, cfg.Now),
 		server:  newServerTLS(cfg.Identity, cfg.Now),
 	}
+	p.gateways = newGateways(p)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p, nil
 }

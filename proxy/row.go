@@ -13,7 +13,7 @@ import (
 
 // row is one connection: its facts, and the handles to end it from outside.
 type row struct {
-	client *net.TCPConn
+	client *net.TCPConn // nil for a gateway's connections to its clusters
 	meter  relay.Meter
 
 	mu       sync.Mutex
@@ -58,6 +58,9 @@ func (r *row) attach(up *net.TCPConn) bool {
 	}
 	r.upstream = up
 	r.facts.Upstream = addrPort(up.RemoteAddr())
+	if r.client == nil {
+		r.facts.Source = addrPort(up.LocalAddr())
+	}
 	return true
 }
 

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"strconv"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -12,8 +13,8 @@ import (
 type series struct {
 	labels []string
 	tcp    *tcpSeries // nil for HTTP, which counts requests instead
-	// exchanges are the counters by what came out of a request. They belong to
-	// the connection's httpWatch, which calls one at a time.
+	// exchanges are the counters by what came out of a request.
+	mu        sync.Mutex
 	exchanges map[outcome]exchangeSeries
 }
 
@@ -33,11 +34,15 @@ type exchangeSeries struct {
 	duration prometheus.Observer
 }
 
+func newSeries(l *labels) *series {
+	return &series{labels: l.values(), exchanges: make(map[outcome]exchangeSeries)}
+}
+
 // identify gives a connection its series. Its peers must be known.
 func (m *metrics) identify(r *row, s *settings) *series {
 	f := r.snapshot()
 	l := connectionLabels(s, &f)
-	se := &series{labels: l.values(), exchanges: make(map[outcome]exchangeSeries)}
+	se := newSeries(&l)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.series = se
@@ -60,6 +65,8 @@ func (m *metrics) countTCP(se *series) {
 
 // exchange counts one HTTP request.
 func (m *metrics) exchange(se *series, x exchange) {
+	se.mu.Lock()
+	defer se.mu.Unlock()
 	key := outcome{x.Code, x.Flags}
 	es, ok := se.exchanges[key]
 	if !ok {

@@ -24,6 +24,7 @@ type settings struct {
 	anyAddr   map[uint16]*cluster // listeners without an address
 	clusters  map[string]*cluster
 	peers     map[netip.Addr]mesh.Peer
+	gateway   map[uint16]*gatewaySettings
 }
 
 // cluster is where a connection goes.
@@ -39,7 +40,7 @@ type cluster struct {
 
 // newSettings converts a configuration. An error names the field that cannot
 // be done; the proxy then keeps what it has.
-func newSettings(c *mesh.ProxyConfig) (*settings, error) {
+func newSettings(c *mesh.ProxyConfig, id Identity) (*settings, error) {
 	td, err := spiffeid.TrustDomainFromString(c.TrustDomain)
 	if err != nil {
 		return nil, fmt.Errorf("trustDomain %q: %w", c.TrustDomain, err)
@@ -87,6 +88,9 @@ func newSettings(c *mesh.ProxyConfig) (*settings, error) {
 		} else {
 			s.anyAddr[l.Port] = cl
 		}
+	}
+	if s.gateway, err = newGateway(id, c, s.clusters); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

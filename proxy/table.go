@@ -29,7 +29,8 @@ func newTable(maxLive int) *table {
 	return &table{max: maxLive, live: make(map[uint64]*row)}
 }
 
-// open enters a connection. It returns nil when the table is full.
+// open enters a connection; c is the client's, nil when the proxy is the client
+// itself. It returns nil when the table is full.
 func (t *table) open(dir mesh.Direction, c *net.TCPConn, now time.Time) *row {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -41,10 +42,12 @@ func (t *table) open(dir mesh.Direction, c *net.TCPConn, now time.Time) *row {
 	r.facts = mesh.Connection{
 		ID:        t.nextID,
 		Direction: dir,
-		Source:    addrPort(c.RemoteAddr()),
 		Security:  mesh.Unknown,
 		Start:     now,
 		LastSeen:  now,
+	}
+	if c != nil {
+		r.facts.Source = addrPort(c.RemoteAddr())
 	}
 	t.live[r.facts.ID] = r
 	return r

@@ -34,7 +34,7 @@ var suites12 = []uint16{
 	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 }
 
-var errNoCertificate = errors.New("the proxy has no certificate yet")
+var errNoCertificate = errors.New("the proxy has no certificate")
 
 // serverTLS holds the two server configurations, one a minimum version. They
 // live as long as the proxy: certificate and roots are looked up by handshake.
@@ -88,10 +88,11 @@ func newServerConfig(id Identity, now func() time.Time, minVersion uint16) *tls.
 }
 
 func certificate(id Identity) (*tls.Certificate, error) {
-	if c := id.Certificate(); c != nil {
-		return c, nil
+	c, err := id.Certificate()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoCertificate, err)
 	}
-	return nil, errNoCertificate
+	return c, nil
 }
 
 // peerIdentity is the identity of a peer that verifyPeer accepted during the

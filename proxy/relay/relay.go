@@ -42,6 +42,9 @@ type Meter struct {
 	lastSeen atomic.Int64  // Unix nanoseconds
 }
 
+// Touch notes that bytes came at t.
+func (m *Meter) Touch(t time.Time) { m.lastSeen.Store(t.UnixNano()) }
+
 // LastSeen is when a byte last arrived from either side; zero before the first.
 func (m *Meter) LastSeen() time.Time {
 	n := m.lastSeen.Load()

@@ -47,6 +47,9 @@ func (s *Side) Read(p []byte) (int, error) {
 // Write sends to the peer.
 func (s *Side) Write(p []byte) (int, error) { return s.conn.Write(p) }
 
+// Conn is the connection itself, for who does not relay it.
+func (s *Side) Conn() net.Conn { return s.conn }
+
 // SetDeadline of reads and writes; the zero time means none.
 func (s *Side) SetDeadline(t time.Time) error { return s.tcp.SetDeadline(t) }
 
