@@ -58,6 +58,9 @@ func (f *fabric) close() {
 func (f *fabric) build() error {
 	la := netlink.NewLinkAttrs()
 	la.Name = Bridge
+	// Without an address of its own a bridge takes the lowest of its ports', and
+	// changes it as pods come and go, behind the back of those that know it.
+	la.HardwareAddr = net.HardwareAddr{0x02, 'h', 'a', 's', 'p', 0x01}
 	if err := f.handle.LinkAdd(&netlink.Bridge{LinkAttrs: la}); err != nil {
 		return missingModule("make a bridge", "bridge", err)
 	}
@@ -74,6 +77,21 @@ func (f *fabric) build() error {
 	if err := f.handle.LinkSetUp(br); err != nil {
 		return fmt.Errorf("sandbox: bring %s up: %w", Bridge, err)
 	}
+	if err := routing(); err != nil {
+		return err
+	}
+	// Somebody must take the packets to virtual addresses in before the ruleset
+	// can say which pod they are for, or that there is none.
+	for _, p := range []netip.Prefix{ServiceRange, ServiceRange6} {
+		if err := f.handle.RouteAdd(&netlink.Route{LinkIndex: br.Attrs().Index, Dst: ipNet(p)}); err != nil {
+			return fmt.Errorf("sandbox: route %s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// routing switches the kernel of the fabric's namespace from host to router.
+func routing() error {
 	if err := sysctl(map[string]string{
 		"net/ipv4/ip_forward":                         "1",
 		"net/ipv6/conf/all/forwarding":                "1",
@@ -84,11 +102,15 @@ func (f *fabric) build() error {
 	}); err != nil {
 		return err
 	}
-	// Somebody must take the packets to virtual addresses in before the ruleset
-	// can say which pod they are for, or that there is none.
-	for _, p := range []netip.Prefix{ServiceRange, ServiceRange6} {
-		if err := f.handle.RouteAdd(&netlink.Route{LinkIndex: br.Attrs().Index, Dst: ipNet(p)}); err != nil {
-			return fmt.Errorf("sandbox: route %s: %w", p, err)
+	// Where the module br_netfilter is loaded (Docker does), a bridge rewrites
+	// packets by the rules for routers and then bridges them; these must be
+	// routed, or a pod could not reach itself through a Service.
+	for _, file := range []string{"net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"} {
+		if _, err := os.Stat(filepath.Join("/proc/sys", file)); err != nil {
+			continue
+		}
+		if err := sysctl(map[string]string{file: "0"}); err != nil {
+			return err
 		}
 	}
 	return nil

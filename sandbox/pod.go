@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -259,19 +260,33 @@ func (p *pod) tryConnect(life context.Context) error {
 	case p.ps.starting <- struct{}{}:
 		defer func() { <-p.ps.starting }()
 	}
-	a, err := p.ps.addresses.take()
+	n, err := p.attach()
 	if err != nil {
-		return err
-	}
-	n, err := p.s.fabric.attach(a)
-	if err != nil {
-		p.ps.addresses.giveBack(a)
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.net, p.ip4, p.ip6 = n, a.v4().String(), a.v6().String()
+	p.net, p.ip4, p.ip6 = n, n.addr.v4().String(), n.addr.v6().String()
 	return nil
+}
+
+// attach takes the next address that is free. The kernel may still be busy
+// taking down the pod that had it before; then the one after it will do.
+func (p *pod) attach() (*network, error) {
+	for attempt := 0; ; attempt++ {
+		a, err := p.ps.addresses.take()
+		if err != nil {
+			return nil, err
+		}
+		n, err := p.s.fabric.attach(a)
+		if err == nil {
+			return n, nil
+		}
+		p.ps.addresses.giveBack(a)
+		if !errors.Is(err, fs.ErrExist) || attempt == 100 {
+			return nil, err
+		}
+	}
 }
 
 func (p *pod) disconnect() {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -170,8 +169,8 @@ func (w *world) output(name string, command ...string) string {
 	return w.logs(name)
 }
 
-// listenIn opens a listener in a pod's network, from the outside.
-func (w *world) listenIn(name, addr string) net.Listener {
+// network of a pod.
+func (w *world) network(name string) *network {
 	w.t.Helper()
 	obj, err := w.client.CoreV1().Pods(ns).Get(w.t.Context(), name, metav1.GetOptions{})
 	if err != nil {
@@ -180,15 +179,9 @@ func (w *world) listenIn(name, addr string) net.Listener {
 	w.s.pods.mu.Lock()
 	p := w.s.pods.byUID[obj.UID]
 	w.s.pods.mu.Unlock()
-	var l net.Listener
-	if err := inNetwork(p.net, func() (err error) {
-		l, err = net.Listen("tcp", addr)
-		return err
-	}); err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { l.Close() })
-	return l
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.net
 }
 
 func need(t *testing.T, program string) string {
