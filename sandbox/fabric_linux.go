@@ -87,7 +87,7 @@ func (f *fabric) build() error {
 			return fmt.Errorf("sandbox: route %s: %w", p, err)
 		}
 	}
-	return nil
+	return f.balance(nil)
 }
 
 // routing switches the kernel of the fabric's namespace from host to router.

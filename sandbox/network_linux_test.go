@@ -16,6 +16,12 @@ import (
 // server is a pod that serves a word on a port, until it is deleted.
 func (w *world) server(name, app string, port int) *corev1.Pod {
 	w.t.Helper()
+	w.create(w.serverPod(name, app, port))
+	return w.untilReady(name)
+}
+
+func (w *world) serverPod(name, app string, port int) *corev1.Pod {
+	w.t.Helper()
 	python := need(w.t, "python3")
 	p := simplePod(name, python, "-u", "-c", fmt.Sprintf(`
 import socket, threading
@@ -29,8 +35,7 @@ while True:
 	p.Spec.TerminationGracePeriodSeconds = &grace
 	p.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "word", ContainerPort: int32(port)}}
 	p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromString("word")}}}
-	w.create(p)
-	return w.untilReady(name)
+	return p
 }
 
 func (w *world) service(name, app string, port int, target intstr.IntOrString, ips ...string) {

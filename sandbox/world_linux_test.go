@@ -147,9 +147,11 @@ func (w *world) untilFinished(name string) *corev1.Pod {
 }
 
 // logs of a pod's only container.
-func (w *world) logs(name string) string {
+func (w *world) logs(name string) string { return w.logsOf(name, "") }
+
+func (w *world) logsOf(name, container string) string {
 	w.t.Helper()
-	r, err := w.s.Logs(w.t.Context(), ns, name, nil)
+	r, err := w.s.Logs(w.t.Context(), ns, name, &corev1.PodLogOptions{Container: container})
 	if err != nil {
 		w.t.Fatal(err)
 	}
