@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"golang.org/x/sync/errgroup"
+
+	"hasp/ca/csr"
+	"hasp/capture"
+	"hasp/mesh"
+	"hasp/proxy"
+	"hasp/xds/client"
+)
+
+// run is the whole process: certificate, configuration, proxy. It returns when
+// ctx ended and the proxy has drained.
+func run(ctx context.Context, opts options, stdout, stderr io.Writer) error {
+	boot, err := readBootstrap(opts.bootstrapFD)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: opts.level}))
+	dialer := &net.Dialer{Control: capture.MarkControl(boot.Mark)}
+	dialer.SetMultipathTCP(false) // capture sees TCP; a subflow could go past it
+	dialTCP := func(ctx context.Context, address string) (net.Conn, error) {
+		return dialer.DialContext(ctx, "tcp", address)
+	}
+	source, err := newSource(boot, dialTCP, log)
+	if err != nil {
+		return err
+	}
+	p, err := newProxy(boot, opts, source, dialer, log, stdout)
+	if err != nil {
+		return err
+	}
+	follower, err := client.New(client.Config{
+		Target: boot.ControlPlane, Node: boot.Node, TLS: source.ControlPlaneTLS,
+		Dial: dialTCP, Log: log, OnConfig: p.Apply,
+	})
+	if err != nil {
+		return err
+	}
+	listeners, err := listen(ctx, boot)
+	if err != nil {
+		return err
+	}
+	// Certificate and configuration are kept up while connections drain.
+	lasting, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var g errgroup.Group
+	g.Go(func() error { return source.Run(lasting) })
+	g.Go(func() error {
+		select {
+		case <-source.Ready(): // the control plane talks to certificates only
+			return follower.Run(lasting)
+		case <-lasting.Done():
+			return nil
+		}
+	})
+	g.Go(func() error {
+		defer stop()
+		return p.Run(ctx, listeners)
+	})
+	return g.Wait()
+}
+
+func newSource(boot *mesh.Bootstrap, dial func(context.Context, string) (net.Conn, error), log *slog.Logger) (*csr.Source, error) {
+	id, err := spiffeid.FromString(boot.Identity)
+	if err != nil {
+		return nil, fmt.Errorf("bootstrap: identity %q: %w", boot.Identity, err)
+	}
+	server, err := spiffeid.FromString(boot.ControlPlaneID)
+	if err != nil {
+		return nil, fmt.Errorf("bootstrap: controlPlaneID %q: %w", boot.ControlPlaneID, err)
+	}
+	return csr.NewSource(csr.SourceConfig{
+		Target: boot.ControlPlane, ServerID: server, ID: id, Workload: boot.Node,
+		Roots: []byte(boot.Roots), Token: boot.Token,
+		Lifetime: time.Duration(boot.CertLifetime) * time.Second,
+		Dial:     dial, Log: log,
+	})
+}
+
+func newProxy(boot *mesh.Bootstrap, opts options, id proxy.Identity, dialer proxy.Dialer, log *slog.Logger, stdout io.Writer) (*proxy.Proxy, error) {
+	sockets, err := inherited(boot.Inherited)
+	if err != nil {
+		return nil, err
+	}
+	cfg := proxy.Config{
+		Log: log, OrigDst: capture.OriginalDst, Identity: id, Dialer: dialer,
+		Inherited: sockets, DrainTimeout: opts.drain,
+		OwnPorts: []uint16{boot.OutboundPort, boot.InboundPort},
+	}
+	if opts.accessLog != "off" {
+		cfg.AccessLog, cfg.AccessLogJSON = stdout, opts.accessLog == "json"
+	}
+	return proxy.New(cfg)
+}
+
+// listen opens the proxy's ports: traffic and health on all addresses, since
+// the kernel redirects to the address a packet came for, admin on loopback. A
+// gateway has no traffic ports of its own; its configuration names them.
+func listen(ctx context.Context, boot *mesh.Bootstrap) (proxy.Listeners, error) {
+	var out proxy.Listeners
+	ports := []struct {
+		ln   *net.Listener
+		host string
+		port uint16
+	}{
+		{&out.Admin, "127.0.0.1", boot.AdminPort},
+		{&out.Health, "", boot.HealthPort},
+		{&out.Metrics, "", boot.MetricsPort},
+		{&out.Outbound, "", boot.OutboundPort},
+		{&out.Inbound, "", boot.InboundPort},
+	}
+	if boot.Role == mesh.RoleGateway {
+		ports = ports[:3]
+	}
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	for i, p := range ports {
+		ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(p.host, fmt.Sprint(p.port)))
+		if err != nil {
+			for _, open := range ports[:i] {
+				(*open.ln).Close()
+			}
+			return proxy.Listeners{}, err
+		}
+		*p.ln = ln
+	}
+	return out, nil
+}
