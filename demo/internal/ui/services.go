@@ -2,6 +2,7 @@ package ui
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +24,16 @@ type item struct {
 func (it item) Time() time.Time {
 	t, _ := time.Parse(time.RFC3339, it.Created)
 	return t
+}
+
+// Link is the item's address if the item is one of the web and nothing else,
+// or "".
+func (it item) Link() string {
+	u, err := url.Parse(it.Raw)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.ContainsAny(it.Raw, " \t\n") {
+		return ""
+	}
+	return u.String()
 }
 
 type board struct {
@@ -55,6 +66,19 @@ func paste(who user, text string) pasted {
 	return pasted{Owner: who.Owner, Type: "string", Raw: text}
 }
 
+// create posts a document to boards and returns the id it was given.
+func (s *site) create(r *http.Request, who user, doc any, path ...string) (string, error) {
+	answer, err := s.boards.do(r.Context(), r, who, call{method: "POST", path: path, body: doc})
+	if err != nil {
+		return "", err
+	}
+	id, ok := strings.CutPrefix(answer, "Created ")
+	if !ok {
+		return "", &fault{service: s.boards.name, cause: errAnswer}
+	}
+	return id, nil
+}
+
 func (s *site) sharedItems(r *http.Request, who user) ([]item, error) {
 	var items []item
 	_, err := s.boards.do(r.Context(), r, who, call{method: "GET", path: []string{"shareditems"}, into: &items})
@@ -62,7 +86,7 @@ func (s *site) sharedItems(r *http.Request, who user) ([]item, error) {
 }
 
 func (s *site) addSharedItem(r *http.Request, who user, text string) error {
-	_, err := s.boards.do(r.Context(), r, who, call{method: "POST", path: []string{"shareditems"}, body: paste(who, text)})
+	_, err := s.create(r, who, paste(who, text), "shareditems")
 	return err
 }
 
@@ -80,7 +104,7 @@ func (s *site) userBoards(r *http.Request, who user) ([]board, error) {
 
 func (s *site) addBoard(r *http.Request, who user, b board) error {
 	b.Items = []string{}
-	_, err := s.boards.do(r.Context(), r, who, call{method: "POST", path: []string{who.Owner, "boards"}, body: b})
+	_, err := s.create(r, who, b, who.Owner, "boards")
 	return err
 }
 
@@ -93,13 +117,9 @@ func (s *site) getBoard(r *http.Request, who user, owner, id string) (board, err
 // addToBoard makes an item and then puts it on the board. If the second fails,
 // the item stays among the user's items, as in the original.
 func (s *site) addToBoard(r *http.Request, who user, owner string, b board, text string) error {
-	answer, err := s.boards.do(r.Context(), r, who, call{method: "POST", path: []string{owner, "items"}, body: paste(who, text)})
+	id, err := s.create(r, who, paste(who, text), owner, "items")
 	if err != nil {
 		return err
-	}
-	id, ok := strings.CutPrefix(answer, "Created ")
-	if !ok {
-		return &fault{service: s.boards.name, cause: errAnswer}
 	}
 	b.Items = append(b.Items, id)
 	_, err = s.boards.do(r.Context(), r, who, call{method: "PUT", path: []string{owner, "boards", b.ID}, body: b})
