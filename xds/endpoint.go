@@ -3,25 +3,12 @@ package xds
 import (
 	"fmt"
 	"net/netip"
-	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"hasp/mesh"
 )
-
-// tlsModeIstio in the metadata of an endpoint says that a proxy of the mesh
-// terminates TLS there.
-const tlsModeIstio = "istio"
-
-// endpointMeta is our part of an endpoint's metadata.
-type endpointMeta struct {
-	// ServicePort when it is not the cluster's port.
-	ServicePort *uint16           `json:"servicePort,omitempty"`
-	Labels      map[string]string `json:"labels,omitempty"`
-}
 
 // assignment is a cluster's endpoints (EDS); port is the cluster's.
 func assignment(name string, port uint16, eps []mesh.Endpoint) (*endpointv3.ClusterLoadAssignment, error) {
@@ -52,11 +39,7 @@ func lbEndpoint(port uint16, ep mesh.Endpoint) (*endpointv3.LbEndpoint, error) {
 	if host == "" {
 		return nil, fmt.Errorf("it has neither address nor host")
 	}
-	own := endpointMeta{Labels: ep.Labels}
-	if ep.ServicePort != port {
-		own.ServicePort = &ep.ServicePort
-	}
-	md, err := endpointMetadata(own, ep.Workload, ep.Identity, ep.Sidecar)
+	md, err := endpointMetadata(port, ep)
 	if err != nil {
 		return nil, err
 	}
@@ -64,43 +47,6 @@ func lbEndpoint(port uint16, ep mesh.Endpoint) (*endpointv3.LbEndpoint, error) {
 		HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: socketAddress(host, ep.Port)}},
 		Metadata:       md,
 	}, nil
-}
-
-// endpointMetadata writes the workload as Istio does: NAME;NAMESPACE and three
-// parts (canonical service, revision, cluster) that have no meaning here.
-func endpointMetadata(own endpointMeta, workload, identity string, sidecar bool) (*corev3.Metadata, error) {
-	md, err := metadata(map[string]any{haspKey: own})
-	if err != nil {
-		return nil, err
-	}
-	if md == nil {
-		md = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{}}
-	}
-	istio := map[string]*structpb.Value{}
-	if workload != "" {
-		ns, name, ok := strings.Cut(workload, "/")
-		if !ok || strings.ContainsAny(workload, ";") {
-			return nil, fmt.Errorf("workload %q is not NAMESPACE/NAME", workload)
-		}
-		istio["workload"] = structpb.NewStringValue(name + ";" + ns + ";;;")
-	}
-	if identity != "" {
-		istio["identity"] = structpb.NewStringValue(identity)
-	}
-	if len(istio) > 0 {
-		md.FilterMetadata[istioKey] = &structpb.Struct{Fields: istio}
-	}
-	if sidecar {
-		md.FilterMetadata[matchKey] = tlsModeMatch()
-	}
-	if len(md.FilterMetadata) == 0 {
-		return nil, nil
-	}
-	return md, nil
-}
-
-func tlsModeMatch() *structpb.Struct {
-	return &structpb.Struct{Fields: map[string]*structpb.Value{"tlsMode": structpb.NewStringValue(tlsModeIstio)}}
 }
 
 func socketAddress(host string, port uint16) *corev3.Address {
@@ -146,39 +92,7 @@ func readEndpoint(lb *endpointv3.LbEndpoint, port uint16) (mesh.Endpoint, error)
 	if ep.Addr, err = netip.ParseAddr(host); err != nil {
 		ep.Host = host
 	}
-	var own endpointMeta
-	if ep.Workload, ep.Identity, ep.Sidecar, err = readEndpointMetadata(lb.GetMetadata(), &own); err != nil {
-		return ep, err
-	}
-	if own.ServicePort != nil {
-		ep.ServicePort = *own.ServicePort
-	}
-	if len(own.Labels) > 0 {
-		ep.Labels = own.Labels
-	}
-	return ep, nil
-}
-
-func readEndpointMetadata(md *corev3.Metadata, own *endpointMeta) (workload, identity string, sidecar bool, err error) {
-	var istio struct {
-		Workload string `json:"workload"`
-		Identity string `json:"identity"`
-	}
-	var match struct {
-		TLSMode string `json:"tlsMode"`
-	}
-	err = readMetadata(md, map[string]any{haspKey: own, istioKey: &istio, matchKey: &match})
-	if err != nil {
-		return "", "", false, err
-	}
-	if istio.Workload != "" {
-		parts := strings.Split(istio.Workload, ";")
-		if len(parts) < 2 {
-			return "", "", false, fmt.Errorf("metadata istio: workload %q is not NAME;NAMESPACE", istio.Workload)
-		}
-		workload = parts[1] + "/" + parts[0]
-	}
-	return workload, istio.Identity, match.TLSMode == tlsModeIstio, nil
+	return ep, readEndpointMetadata(lb.GetMetadata(), &ep)
 }
 
 func readAddress(a *corev3.Address) (host string, port uint16, err error) {

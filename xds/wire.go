@@ -43,6 +43,9 @@ func unpack(a *anypb.Any, into message) error {
 // acts on is an error and not a silence.
 func only(m proto.Message, fields ...protoreflect.Name) error {
 	r := m.ProtoReflect()
+	if !r.IsValid() {
+		return nil // not there at all
+	}
 	var bad []string
 	r.Range(func(fd protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
 		if !slices.Contains(fields, fd.Name()) {

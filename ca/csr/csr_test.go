@@ -11,6 +11,8 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +43,7 @@ var (
 type plane struct {
 	ca     *ca.CA
 	tokens *ca.Tokens
+	dir    string
 	addr   string
 	stop   func()
 }
@@ -48,7 +51,7 @@ type plane struct {
 func newPlane(t *testing.T, authority ca.Config, cfg ServerConfig, as spiffeid.ID) *plane {
 	t.Helper()
 	authority.Dir, authority.TrustDomain = t.TempDir(), td
-	p := &plane{tokens: ca.NewTokens(0, nil)}
+	p := &plane{tokens: ca.NewTokens(0, nil), dir: authority.Dir}
 	var err error
 	if p.ca, err = ca.Load(authority); err != nil {
 		t.Fatal(err)
@@ -150,6 +153,75 @@ func TestTokenThenRenewalByCertificate(t *testing.T) {
 	}
 	if st := s.Status(); st.Err != nil || st.ID != boards || !st.NotAfter.Equal(second.Leaf.NotAfter) {
 		t.Errorf("status %+v", st)
+	}
+}
+
+// Whoever asks for the certificate at any moment gets a valid one, while it is
+// renewed again and again.
+func TestRenewalLeavesNoGap(t *testing.T) {
+	p := newPlane(t, ca.Config{}, ServerConfig{Limit: Limit{PerAddress: 1000, Burst: 1000}}, istiod)
+	s := p.source(t, p.token(t, boards, "shop/boards-1"))
+	s.due = func(time.Time, time.Time) time.Duration { return 0 }
+	run(t, s)
+	await(t, s.Ready(), "the first certificate")
+	asked := 0
+	for range 3 {
+		changed := s.Changed()
+		for renewed := false; !renewed; asked++ {
+			cert, err := s.GetClientCertificate(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.GetCertificate(nil); err != nil || !time.Now().Before(cert.Leaf.NotAfter) {
+				t.Fatalf("not valid: %v", err)
+			}
+			select {
+			case <-changed:
+				renewed = true
+			default:
+			}
+		}
+	}
+	if asked < 3 {
+		t.Errorf("asked %d times only", asked)
+	}
+}
+
+// A new root reaches the workloads with their next certificate, before
+// anything is signed under it.
+func TestRootRotation(t *testing.T) {
+	p := newPlane(t, ca.Config{}, ServerConfig{}, istiod)
+	s := p.source(t, p.token(t, boards, "shop/boards-1"))
+	s.due = func(time.Time, time.Time) time.Duration { return 0 }
+	run(t, s)
+	await(t, s.Ready(), "the first certificate")
+	next, err := ca.Load(ca.Config{Dir: t.TempDir(), TrustDomain: td})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(p.dir, "root-cert.pem"), append(p.ca.Bundle(), next.Bundle()...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.ca.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	cert, err := next.Issue(istiod, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mid := x509.NewCertPool()
+	for _, der := range cert.Certificate[1:] {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mid.AddCert(c)
+	}
+	for range 2 { // a request may have been on its way
+		await(t, s.Changed(), "a renewal")
+	}
+	if err := verifyChain(cert.Leaf, mid, s.Roots(), istiod, x509.ExtKeyUsageServerAuth); err != nil {
+		t.Errorf("the new root is not trusted: %v", err)
 	}
 }
 

@@ -68,11 +68,16 @@ type plane struct {
 	stop   func()
 }
 
-func newPlane(t *testing.T, leaf time.Duration) *plane {
+func newPlane(t *testing.T) *plane {
+	t.Helper()
+	return newPlaneAt(t, nil)
+}
+
+func newPlaneAt(t *testing.T, now func() time.Time) *plane {
 	t.Helper()
 	p := &plane{t: t, world: &world{configs: map[string]*mesh.ProxyConfig{}}, tokens: ca.NewTokens(0, nil)}
 	var err error
-	if p.ca, err = ca.Load(ca.Config{Dir: t.TempDir(), TrustDomain: td, LeafTTL: leaf}); err != nil {
+	if p.ca, err = ca.Load(ca.Config{Dir: t.TempDir(), TrustDomain: td, Now: now}); err != nil {
 		t.Fatal(err)
 	}
 	p.start("127.0.0.1:0")
@@ -159,12 +164,17 @@ type proxy struct {
 
 func (p *plane) proxy(node string, id spiffeid.ID) *proxy {
 	p.t.Helper()
+	return p.proxyFor(node, id, 0) // the lifetime is the authority's
+}
+
+func (p *plane) proxyFor(node string, id spiffeid.ID, lifetime time.Duration) *proxy {
+	p.t.Helper()
 	token, err := p.tokens.Issue(id, node, time.Minute)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	x := &proxy{configs: make(chan *mesh.ProxyConfig, 100)}
-	if x.svid, err = csr.NewSource(csr.SourceConfig{Target: p.addr, ServerID: istiod, ID: id, Workload: node, Roots: p.ca.Bundle(), Token: token, Log: discard}); err != nil {
+	if x.svid, err = csr.NewSource(csr.SourceConfig{Target: p.addr, ServerID: istiod, ID: id, Workload: node, Roots: p.ca.Bundle(), Token: token, Lifetime: lifetime, Log: discard}); err != nil {
 		p.t.Fatal(err)
 	}
 	x.client, err = client.New(client.Config{Target: p.addr, Node: node, TLS: x.svid.ControlPlaneTLS, Log: discard, OnConfig: func(c *mesh.ProxyConfig) error {
@@ -231,7 +241,7 @@ func same(t *testing.T, want, got *mesh.ProxyConfig) {
 
 // The journey: token, certificate, configuration, update, refusal, recovery.
 func TestJourney(t *testing.T) {
-	p := newPlane(t, 0)
+	p := newPlane(t)
 	c := config("shop/boards-1", boards, "a", "b")
 	p.set(1, c)
 	x := p.proxy("shop/boards-1", boards)
@@ -301,7 +311,7 @@ func TestJourney(t *testing.T) {
 // The control plane goes and comes back: what is in use stays, and only the
 // difference is sent.
 func TestReconnect(t *testing.T) {
-	p := newPlane(t, 0)
+	p := newPlane(t)
 	c := config("shop/boards-1", boards, "a", "b")
 	p.set(1, c)
 	x := p.proxy("shop/boards-1", boards)
@@ -328,7 +338,7 @@ func TestReconnect(t *testing.T) {
 }
 
 func TestRefusedProxies(t *testing.T) {
-	p := newPlane(t, 0)
+	p := newPlane(t)
 	p.set(1, config("shop/boards-1", boards))
 	for _, tt := range []struct {
 		node string
@@ -359,7 +369,7 @@ func TestRefusedProxies(t *testing.T) {
 
 // A workload that is deleted loses its stream and its place in the status.
 func TestWorkloadDeleted(t *testing.T) {
-	p := newPlane(t, 0)
+	p := newPlane(t)
 	p.set(1, config("shop/boards-1", boards))
 	x := p.proxy("shop/boards-1", boards)
 	x.next(t)
@@ -377,7 +387,7 @@ func TestWorkloadDeleted(t *testing.T) {
 // A configuration that cannot be made leaves a connected proxy with what it has,
 // and the status says why.
 func TestSourceFails(t *testing.T) {
-	p := newPlane(t, 0)
+	p := newPlane(t)
 	c := config("shop/boards-1", boards, "a")
 	p.set(1, c)
 	x := p.proxy("shop/boards-1", boards)
@@ -399,7 +409,7 @@ func TestSourceFails(t *testing.T) {
 
 // Many changes in a row become few, and the last one wins.
 func TestManyChanges(t *testing.T) {
-	p := newPlane(t, 0)
+	p := newPlane(t)
 	var proxies []*proxy
 	var last []*mesh.ProxyConfig
 	for i := range 5 {
@@ -430,7 +440,7 @@ func TestManyChanges(t *testing.T) {
 
 // Much more than fits into the buffers of a connection, both ways.
 func TestLargeConfiguration(t *testing.T) {
-	p := newPlane(t, 0)
+	p := newPlane(t)
 	c := config("shop/boards-1", boards)
 	for i := range 3000 {
 		name := fmt.Sprintf("outbound|8080||%s-%05d.shop.svc.cluster.local", strings.Repeat("x", 100), i)
@@ -442,4 +452,27 @@ func TestLargeConfiguration(t *testing.T) {
 	if err := p.wait(1, "shop/boards-1"); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A stream ends with the certificate that opened it, and the proxy comes back
+// with the renewed one; nobody is told anything twice.
+func TestStreamEndsWithItsCertificate(t *testing.T) {
+	// The authority's clock is late, so that what lives 30 s has 2 s left.
+	p := newPlaneAt(t, func() time.Time { return time.Now().Add(2*time.Second - ca.MinLeafTTL) })
+	c := config("shop/boards-1", boards, "a")
+	p.set(1, c)
+	x := p.proxyFor("shop/boards-1", boards, ca.MinLeafTTL)
+	same(t, c, x.next(t))
+	p.until("connected", func() bool { return p.status("shop/boards-1").Connected })
+	first := p.status("shop/boards-1").ConnectedAt
+	p.until("connected again", func() bool {
+		st := p.status("shop/boards-1")
+		return st.Connected && st.ConnectedAt.After(first)
+	})
+	if err := p.wait(1, "shop/boards-1"); err != nil {
+		t.Fatal(err)
+	}
+	c.TrustDomain = "other"
+	p.set(2, c)
+	same(t, c, x.next(t))
 }
