@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -37,7 +39,7 @@ func newCore(ctx context.Context, cfg Config, base *genericapiserver.Config, etc
 	gc := *base
 	gc.PostStartHooks = map[string]genericapiserver.PostStartHookConfigEntry{}
 	gc.Serializer = codecs
-	defs := definitions(append(typesOf(kinds), &autoscalingv1.Scale{}))
+	defs := definitions(append(typesOf(kinds), &autoscalingv1.Scale{}, &authenticationv1.SelfSubjectReview{}, &authorizationv1.SelfSubjectAccessReview{}))
 	gc.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(defs, openapinamer.NewDefinitionNamer(scheme))
 	gc.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(defs, openapinamer.NewDefinitionNamer(scheme))
 	c.openAPIV3 = gc.OpenAPIV3Config
@@ -82,6 +84,8 @@ func (c *core) open(kinds []anyKind, scheme *runtime.Scheme, codecs serializer.C
 	groups[""]["pods/log"] = logREST{c.stores["pods"].Store, streams}
 	groups[""]["pods/attach"] = attachREST{c.stores["pods"].Store, streams}
 	groups["apps"]["deployments/scale"] = scaleREST{c.stores["deployments"].Store}
+	groups["authentication.k8s.io"] = storages{"selfsubjectreviews": whoami()}
+	groups["authorization.k8s.io"] = storages{"selfsubjectaccessreviews": canI(c.server.Authorizer)}
 	return groups, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	apiextensionshelpers "k8s.io/apiextensions-apiserver/pkg/apihelpers"
@@ -13,7 +14,6 @@ import (
 	crdclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 )
@@ -36,7 +36,8 @@ func installCRDs(ctx context.Context, cfg *rest.Config, crds []*apiextensionsv1.
 	g, gctx := errgroup.WithContext(ctx)
 	for _, c := range crds {
 		g.Go(func() error {
-			if err := applyCRD(gctx, client, c, stored[c.Name]); err != nil {
+			sum, exists := stored[c.Name]
+			if err := applyCRD(gctx, client, c, sum, exists); err != nil {
 				return fmt.Errorf("install %s: %w", c.Name, err)
 			}
 			return nil
@@ -45,10 +46,7 @@ func installCRDs(ctx context.Context, cfg *rest.Config, crds []*apiextensionsv1.
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := established(ctx, client, crds); err != nil {
-		return err
-	}
-	return discoverable(ctx, cfg, crds)
+	return discoverable(ctx, cfg, client, crds)
 }
 
 func storedDigests(ctx context.Context, client crdclient.Interface) (map[string]string, error) {
@@ -76,96 +74,132 @@ func retry(err error) (done bool, _ error) {
 	return true, err
 }
 
-func applyCRD(ctx context.Context, client crdclient.Interface, crd *apiextensionsv1.CustomResourceDefinition, stored string) error {
+// applyCRD creates or replaces a definition, unless the store has it already.
+func applyCRD(ctx context.Context, client crdclient.Interface, crd *apiextensionsv1.CustomResourceDefinition, stored string, exists bool) error {
+	want, err := digestOf(crd)
+	if err != nil || stored == want {
+		return err
+	}
 	c := crd.DeepCopy()
-	c.TypeMeta = metav1.TypeMeta{APIVersion: apiextensionsv1.SchemeGroupVersion.String(), Kind: "CustomResourceDefinition"}
 	c.Status = apiextensionsv1.CustomResourceDefinitionStatus{}
-	spec, err := json.Marshal(c.Spec)
-	if err != nil {
+	metav1.SetMetaDataAnnotation(&c.ObjectMeta, digest, want)
+	crds := client.ApiextensionsV1().CustomResourceDefinitions()
+	if exists {
+		return writing(ctx, func() error {
+			old, err := crds.Get(ctx, c.Name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			c.ResourceVersion = old.ResourceVersion
+			_, err = crds.Update(ctx, c, metav1.UpdateOptions{FieldManager: entry})
+			return err
+		})
+	}
+	var made *apiextensionsv1.CustomResourceDefinition
+	if err := writing(ctx, func() error {
+		made, err = crds.Create(ctx, c, metav1.CreateOptions{FieldManager: entry})
+		return err
+	}); err != nil {
 		return err
 	}
+	return writing(ctx, func() error {
+		establish(made)
+		_, err := crds.UpdateStatus(ctx, made, metav1.UpdateOptions{FieldManager: entry})
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		now, gerr := crds.Get(ctx, c.Name, metav1.GetOptions{})
+		if gerr != nil {
+			return gerr
+		}
+		made = now
+		return err
+	})
+}
+
+func digestOf(crd *apiextensionsv1.CustomResourceDefinition) (string, error) {
+	spec, err := json.Marshal(crd.Spec)
 	sum := sha256.Sum256(spec)
-	want := hex.EncodeToString(sum[:])
-	if stored == want {
-		return nil
-	}
-	if c.Annotations == nil {
-		c.Annotations = map[string]string{}
-	}
-	c.Annotations[digest] = want
-	body, err := applyBody(c)
-	if err != nil {
-		return err
-	}
-	force := true
+	return hex.EncodeToString(sum[:]), err
+}
+
+// writing repeats a write that came too early or met a controller's.
+func writing(ctx context.Context, write func() error) error {
 	return poll(ctx, func() (bool, error) {
-		_, err := client.ApiextensionsV1().CustomResourceDefinitions().Patch(ctx, c.Name, types.ApplyPatchType, body,
-			metav1.PatchOptions{FieldManager: entry, Force: &force})
+		err := write()
+		if apierrors.IsConflict(err) {
+			return false, nil
+		}
 		return retry(err)
 	})
 }
 
-// applyBody is c without the status, which is not ours to apply.
-func applyBody(c *apiextensionsv1.CustomResourceDefinition) ([]byte, error) {
-	b, err := json.Marshal(c)
+// establish does what the library's controllers would do next, in one write
+// rather than two for each definition, and dates it back: the library lets the
+// first object of a kind established within the last two seconds wait for two
+// more, for the sake of other servers that may not know the kind yet. Here is
+// one server. A clash of names is still found by the controllers.
+func establish(c *apiextensionsv1.CustomResourceDefinition) {
+	c.Status.AcceptedNames = c.Spec.Names
+	since := metav1.NewTime(time.Now().Add(-time.Minute))
+	yes := func(t apiextensionsv1.CustomResourceDefinitionConditionType, reason, message string) apiextensionsv1.CustomResourceDefinitionCondition {
+		return apiextensionsv1.CustomResourceDefinitionCondition{Type: t, Status: apiextensionsv1.ConditionTrue, LastTransitionTime: since, Reason: reason, Message: message}
+	}
+	c.Status.Conditions = []apiextensionsv1.CustomResourceDefinitionCondition{ // in the library's words
+		yes(apiextensionsv1.NamesAccepted, "NoConflicts", "no conflicts found"),
+		yes(apiextensionsv1.Established, "InitialNamesAccepted", "the initial names have been accepted"),
+	}
+}
+
+// namesAccepted fails when another definition, the user's own, already has the
+// names of one of ours.
+func namesAccepted(ctx context.Context, client crdclient.Interface) error {
+	l, err := client.ApiextensionsV1().CustomResourceDefinitions().List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("list custom resource definitions: %w", err)
 	}
-	var m map[string]any
-	if err := json.Unmarshal(b, &m); err != nil {
-		return nil, err
+	for _, c := range l.Items {
+		if n := apiextensionshelpers.FindCRDCondition(&c, apiextensionsv1.NamesAccepted); n != nil && n.Status == apiextensionsv1.ConditionFalse {
+			return fmt.Errorf("%s: %s", c.Name, n.Message)
+		}
 	}
-	delete(m, "status")
-	return json.Marshal(m)
+	return nil
 }
 
-func established(ctx context.Context, client crdclient.Interface, crds []*apiextensionsv1.CustomResourceDefinition) error {
-	return poll(ctx, func() (bool, error) {
-		l, err := client.ApiextensionsV1().CustomResourceDefinitions().List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return false, fmt.Errorf("list custom resource definitions: %w", err)
-		}
-		ready := map[string]bool{}
-		for i := range l.Items {
-			c := &l.Items[i]
-			ready[c.Name] = apiextensionshelpers.IsCRDConditionTrue(c, apiextensionsv1.Established)
-			if n := apiextensionshelpers.FindCRDCondition(c, apiextensionsv1.NamesAccepted); n != nil && n.Status == apiextensionsv1.ConditionFalse {
-				return false, fmt.Errorf("%s: %s", c.Name, n.Message)
-			}
-		}
-		for _, c := range crds {
-			if !ready[c.Name] {
-				return false, nil
-			}
-		}
-		return true, nil
-	})
-}
-
-// discoverable: what kubectl cannot find by its short name is not ready.
-func discoverable(ctx context.Context, cfg *rest.Config, crds []*apiextensionsv1.CustomResourceDefinition) error {
+// discoverable waits until every kind is in the server's own list of kinds:
+// what kubectl cannot find by its short name is not ready.
+func discoverable(ctx context.Context, cfg *rest.Config, client crdclient.Interface, crds []*apiextensionsv1.CustomResourceDefinition) error {
 	d, err := discovery.NewDiscoveryClientForConfig(cfg)
 	if err != nil {
 		return err
 	}
+	checkNames := time.Now().Add(time.Second) // the definitions are large: not at every turn
 	return poll(ctx, func() (bool, error) {
+		if time.Now().After(checkNames) {
+			checkNames = time.Now().Add(time.Second)
+			if err := namesAccepted(ctx, client); err != nil {
+				return false, err
+			}
+		}
 		_, lists, err := d.ServerGroupsAndResources()
-		if err != nil {
-			return false, nil
-		}
-		found := map[string]bool{}
-		for _, l := range lists {
-			for _, r := range l.APIResources {
-				found[r.Name+"."+l.GroupVersion] = true
-			}
-		}
-		for _, c := range crds {
-			for _, v := range c.Spec.Versions {
-				if v.Served && !found[c.Spec.Names.Plural+"."+c.Spec.Group+"/"+v.Name] {
-					return false, nil
-				}
-			}
-		}
-		return true, nil
+		return err == nil && listed(lists, crds), nil
 	})
+}
+
+// listed says whether every served version of every definition is in lists.
+func listed(lists []*metav1.APIResourceList, crds []*apiextensionsv1.CustomResourceDefinition) bool {
+	found := map[string]bool{}
+	for _, l := range lists {
+		for _, r := range l.APIResources {
+			found[r.Name+"."+l.GroupVersion] = true
+		}
+	}
+	for _, c := range crds {
+		for _, v := range c.Spec.Versions {
+			if v.Served && !found[c.Spec.Names.Plural+"."+c.Spec.Group+"/"+v.Name] {
+				return false
+			}
+		}
+	}
+	return true
 }

@@ -39,7 +39,7 @@ func (g *groupList) before(next http.Handler) http.Handler {
 // groupsOf lists our own groups and those of the custom resources, by name,
 // the best version of each first.
 func groupsOf(crds []*apiextensionsv1.CustomResourceDefinition) metav1.APIGroupList {
-	versions := map[string][]string{"apiextensions.k8s.io": {"v1"}, "apps": {"v1"}}
+	versions := map[string][]string{"apiextensions.k8s.io": {"v1"}, "apps": {"v1"}, "authentication.k8s.io": {"v1"}, "authorization.k8s.io": {"v1"}}
 	for _, d := range crds {
 		for _, v := range d.Spec.Versions {
 			if v.Served && !slices.Contains(versions[d.Spec.Group], v.Name) {

@@ -15,9 +15,12 @@ import (
 )
 
 const (
-	etcdName    = "hasp"
-	etcdQuota   = 2 << 30 // bytes; beyond it etcd refuses writes
-	maxSockPath = 107     // bytes: sockaddr_un(7) less the final zero
+	etcdName  = "hasp"
+	etcdQuota = 2 << 30 // bytes; beyond it etcd refuses writes
+	// A single member elects itself; with etcd's own figures (100, 1000) a
+	// restart waits for nearly a second.
+	etcdTick, etcdElection = 10, 100 // milliseconds
+	maxSockPath            = 107     // bytes: sockaddr_un(7) less the final zero
 )
 
 func etcdDir(dir string) string  { return filepath.Join(dir, "etcd") }
@@ -61,6 +64,7 @@ func etcdConfig(dir string, history time.Duration, log *zap.Logger) *embed.Confi
 	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
+	c.TickMs, c.ElectionMs = etcdTick, etcdElection
 	c.EnableGRPCGateway = false
 	c.QuotaBackendBytes = etcdQuota
 	if history > 0 {

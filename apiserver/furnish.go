@@ -18,7 +18,7 @@ var permanentNamespaces = []string{"default", "kube-system", "istio-system"}
 
 // furnish makes an empty server usable, says so, and then looks after its
 // Namespaces until ctx ends.
-func (s *Server) furnish(ctx context.Context, _ *errgroup.Group, start time.Time) error {
+func (s *Server) furnish(ctx context.Context, start time.Time) error {
 	client, err := kubernetes.NewForConfig(s.RESTConfig())
 	if err != nil {
 		return err
@@ -60,7 +60,7 @@ func healthy(ctx context.Context, client kubernetes.Interface) error {
 // poll asks until the answer is yes. Everything here becomes true within
 // milliseconds, and nothing tells us when.
 func poll(ctx context.Context, ok func() (bool, error)) error {
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		if yes, err := ok(); yes || err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -19,20 +20,24 @@ func routeLogs(log *slog.Logger) {
 }
 
 // etcdLogger hands etcd's errors to log. Its warnings (a slow disk, mostly) and
-// the rest are details.
-func etcdLogger(log *slog.Logger) *zap.Logger {
-	return zap.New(slogCore{log.With("from", "etcd")})
+// the rest are details, and so is everything once closing is set: etcd calls
+// its own end an error.
+func etcdLogger(log *slog.Logger, closing *atomic.Bool) *zap.Logger {
+	return zap.New(slogCore{log.With("from", "etcd"), closing})
 }
 
 // slogCore is the way from zap to slog.
-type slogCore struct{ log *slog.Logger }
+type slogCore struct {
+	log     *slog.Logger
+	closing *atomic.Bool
+}
 
 func (c slogCore) Enabled(l zapcore.Level) bool {
-	return c.log.Enabled(context.Background(), slogLevel(l))
+	return c.log.Enabled(context.Background(), c.level(l))
 }
 
 func (c slogCore) With(fields []zapcore.Field) zapcore.Core {
-	return slogCore{c.log.With(attrs(fields)...)}
+	return slogCore{c.log.With(attrs(fields)...), c.closing}
 }
 
 func (c slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -43,15 +48,17 @@ func (c slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Chec
 }
 
 func (c slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.log.Log(context.Background(), slogLevel(e.Level), e.Message, attrs(fields)...)
+	c.log.Log(context.Background(), c.level(e.Level), e.Message, attrs(fields)...)
 	return nil
 }
 
 func (slogCore) Sync() error { return nil }
 
-// slogLevel shifts etcd down: its info is our debug.
-func slogLevel(l zapcore.Level) slog.Level {
+// level shifts etcd down: its info is our debug.
+func (c slogCore) level(l zapcore.Level) slog.Level {
 	switch {
+	case c.closing.Load():
+		return slog.LevelDebug
 	case l >= zapcore.ErrorLevel:
 		return slog.LevelError
 	case l == zapcore.WarnLevel:

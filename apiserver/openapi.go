@@ -30,7 +30,7 @@ func definitions(objects []any) common.GetOpenAPIDefinitions {
 // mergeOpenAPI shows the built-in kinds in the front server's /openapi/v3; on a
 // cluster the aggregator does that. Each document is built when first asked for.
 func mergeOpenAPI(core *core, front *genericapiserver.GenericAPIServer) error {
-	for _, path := range []string{"api/v1", "apis/apps/v1"} {
+	for _, path := range []string{"api/v1", "apis/apps/v1", "apis/authentication.k8s.io/v1", "apis/authorization.k8s.io/v1"} {
 		var ws []*restful.WebService
 		for _, w := range core.server.Handler.GoRestfulContainer.RegisteredWebServices() {
 			if strings.TrimPrefix(w.RootPath(), "/") == path {

@@ -48,12 +48,7 @@ func openAuthority(dir string) (*authority, error) {
 		return nil, fmt.Errorf("read the API server's CA: %w", err)
 	}
 	_, _, err := a.leaf("server", func() (cert, key []byte, err error) {
-		return a.issue(&x509.Certificate{
-			Subject:     pkix.Name{CommonName: "hasp"},
-			DNSNames:    []string{"localhost"},
-			IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		}, pkiLifetime)
+		return a.server("localhost", net.IPv4(127, 0, 0, 1), net.IPv6loopback)
 	})
 	return a, err
 }
@@ -144,6 +139,16 @@ func (a *authority) admin() (cert, key []byte, err error) {
 	return a.leaf("admin", func() (cert, key []byte, err error) {
 		return a.client("admin", []string{"system:masters"}, pkiLifetime)
 	})
+}
+
+// server issues a certificate for the server under a name and addresses.
+func (a *authority) server(name string, ips ...net.IP) (cert, key []byte, err error) {
+	return a.issue(&x509.Certificate{
+		Subject:     pkix.Name{CommonName: "hasp"},
+		DNSNames:    []string{name},
+		IPAddresses: ips,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}, pkiLifetime)
 }
 
 // client issues a certificate that names a user and its groups.

@@ -7,10 +7,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
+	"k8s.io/streaming/pkg/httpstream/wsstream"
 )
 
 const (
@@ -39,9 +41,22 @@ func (r attachREST) Connect(ctx context.Context, name string, o runtime.Object, 
 	if err != nil {
 		return nil, err
 	}
-	want := &remotecommand.Options{Stdin: opts.Stdin, Stdout: opts.Stdout, Stderr: opts.Stderr && !opts.TTY, TTY: opts.TTY}
+	if opts.TTY { // a terminal has one output
+		opts.Stderr = false
+	}
+	if !opts.Stdin && !opts.Stdout && !opts.Stderr {
+		return nil, apierrors.NewBadRequest("you must specify at least 1 of stdin, stdout, stderr")
+	}
+	a := attacher{r.streams, ns}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		remotecommand.ServeAttach(w, req, attacher{r.streams, ns}, name, "", container, want, attachIdle, attachCreate, remotecommand.SupportedStreamingProtocols)
+		if wsstream.IsWebSocketRequestWithStreamCloseProtocol(req) {
+			serveWebSocket(w, req, opts, func(ctx context.Context, in io.Reader, out, errw io.WriteCloser) error {
+				return a.streams.Attach(ctx, ns, name, container, in, out, errw, opts.TTY)
+			})
+			return
+		}
+		want := &remotecommand.Options{Stdin: opts.Stdin, Stdout: opts.Stdout, Stderr: opts.Stderr, TTY: opts.TTY}
+		remotecommand.ServeAttach(w, req, a, name, "", container, want, attachIdle, attachCreate, remotecommand.SupportedStreamingProtocols)
 	}), nil
 }
 

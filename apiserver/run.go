@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -37,11 +38,12 @@ func (s *Server) run(ctx context.Context) error {
 	start := time.Now()
 	servers := s.cfg.EtcdServers
 	if len(servers) == 0 {
-		e, err := startEtcd(ctx, s.cfg.Dir, s.cfg.History, etcdLogger(s.cfg.Log))
+		var closing atomic.Bool
+		e, err := startEtcd(ctx, s.cfg.Dir, s.cfg.History, etcdLogger(s.cfg.Log, &closing))
 		if err != nil {
 			return err
 		}
-		defer e.Close()
+		defer func() { closing.Store(true); e.Close() }()
 		servers = []string{"unix://" + etcdSock(s.cfg.Dir)}
 		s.cfg.Log.Debug("etcd ready", "after", time.Since(start))
 	}
@@ -59,7 +61,7 @@ func (s *Server) run(ctx context.Context) error {
 		}
 		return nil
 	})
-	g.Go(func() error { return s.furnish(ctx, g, start) })
+	g.Go(func() error { return s.furnish(ctx, start) })
 	return g.Wait()
 }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	metainternal "k8s.io/apimachinery/pkg/apis/meta/internalversion"
@@ -22,13 +24,15 @@ func newScheme(kinds []anyKind) (*runtime.Scheme, error) {
 	if err := metainternal.AddToScheme(s); err != nil {
 		return nil, err
 	}
-	for _, gv := range []schema.GroupVersion{corev1.SchemeGroupVersion, appsv1.SchemeGroupVersion} {
+	for _, gv := range []schema.GroupVersion{corev1.SchemeGroupVersion, appsv1.SchemeGroupVersion, authenticationv1.SchemeGroupVersion, authorizationv1.SchemeGroupVersion} {
 		metav1.AddToGroupVersion(s, gv)
 		if err := s.SetVersionPriority(gv); err != nil {
 			return nil, err
 		}
 	}
 	both(s, autoscalingv1.SchemeGroupVersion, &autoscalingv1.Scale{})
+	both(s, authenticationv1.SchemeGroupVersion, &authenticationv1.SelfSubjectReview{})
+	both(s, authorizationv1.SchemeGroupVersion, &authorizationv1.SelfSubjectAccessReview{})
 	both(s, corev1.SchemeGroupVersion, &corev1.PodLogOptions{}, &corev1.PodAttachOptions{})
 	for _, k := range kinds {
 		if err := addKind(s, k); err != nil {
