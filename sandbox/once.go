@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -160,9 +162,15 @@ func (c *container) watch(ctx context.Context, r *running, grace func() graceful
 	return code, "Error", message
 }
 
-// end asks the program to end, and makes it.
+// end asks the program to end, and makes it. Being process 1 of its namespace,
+// a program that does not handle the signal would not even get it: there is
+// nothing to wait for.
 func (r *running) end(grace graceful) {
-	_ = r.process.Signal(syscall.SIGTERM) // it may have ended
+	if handles(r.process.Pid, syscall.SIGTERM) {
+		_ = r.process.Signal(syscall.SIGTERM) // it may have ended
+	} else {
+		grace = 0
+	}
 	t := time.NewTimer(time.Duration(grace))
 	defer t.Stop()
 	select {
@@ -172,6 +180,21 @@ func (r *running) end(grace graceful) {
 	}
 	_ = r.process.Kill()
 	<-r.ended
+}
+
+// handles reports whether a process has a handler for a signal.
+func handles(pid int, sig syscall.Signal) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return true // it is gone, or cannot be asked
+	}
+	for line := range strings.Lines(string(status)) {
+		if mask, ok := strings.CutPrefix(line, "SigCgt:"); ok {
+			caught, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+			return err != nil || caught&(1<<(sig-1)) != 0
+		}
+	}
+	return true
 }
 
 // exitCode is a program's, or as in a shell 128 and the signal that ended it.

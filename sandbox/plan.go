@@ -146,7 +146,7 @@ func (p *pod) writeStatus(ctx context.Context) error {
 		}
 		_, err := client.UpdateStatus(ctx, next, metav1.UpdateOptions{})
 		switch outcome := writeOutcome(err); {
-		case outcome == written, ctx.Err() != nil:
+		case outcome == written, outcome == noObject, ctx.Err() != nil:
 			return nil
 		case outcome == outdated:
 			if obj, err = client.Get(ctx, obj.Name, metav1.GetOptions{}); writeOutcome(err) == written && obj.UID == p.uid {

@@ -25,6 +25,11 @@ func (s *Sandbox) Logs(ctx context.Context, namespace, pod string, opts *corev1.
 	if err != nil {
 		return nil, err
 	}
+	return openOutput(ctx, l, opts)
+}
+
+// openOutput opens a log as the options say.
+func openOutput(ctx context.Context, l *containerLog, opts *corev1.PodLogOptions) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	out := &logOutput{ctx: ctx, cancel: cancel, reader: l.reader(opts.Follow), opts: *opts, lineStart: true, left: -1}
 	out.since = sinceOf(opts, time.Now())
@@ -32,10 +37,12 @@ func (s *Sandbox) Logs(ctx context.Context, namespace, pod string, opts *corev1.
 		out.left = *opts.LimitBytes
 	}
 	if opts.TailLines != nil {
-		if out.skip, err = linesBefore(ctx, l, out.wants, *opts.TailLines); err != nil {
+		skip, err := linesBefore(ctx, l, out.wants, *opts.TailLines)
+		if err != nil {
 			cancel()
 			return nil, err
 		}
+		out.skip = skip
 	}
 	return out, nil
 }

@@ -26,7 +26,7 @@ type watch struct {
 	deploymentChanged bell // or a pod
 	networkChanged    bell // a Service or a pod
 
-	sync []cache.InformerSynced
+	sync []cache.DoneChecker
 }
 
 // bell is a channel that holds at most one ring: somebody who comes late hears
@@ -73,14 +73,14 @@ func newWatch(f informers.SharedInformerFactory) (*watch, error) {
 		if err != nil {
 			return nil, fmt.Errorf("sandbox: watch the API server: %w", err)
 		}
-		w.sync = append(w.sync, reg.HasSynced)
+		w.sync = append(w.sync, reg.HasSyncedChecker())
 	}
 	return w, nil
 }
 
 // synced waits until the caches are filled.
 func (w *watch) synced(ctx context.Context) bool {
-	return cache.WaitForCacheSync(ctx.Done(), w.sync...)
+	return cache.WaitFor(ctx, "", w.sync...)
 }
 
 // settle is how long a change waits for its neighbours: a rollout changes many
