@@ -19,6 +19,7 @@ func (p *Proxy) carry(r *row, client, up *relay.Side) {
 		return
 	}
 	r.broke(err)
+	p.sayBroken(r, client)
 }
 
 // broke notes why a connection ended early.

@@ -122,16 +122,19 @@ func (w *httpWatch) finishFirst(flags string) {
 	w.code = 0
 }
 
-// finish reports what is still waiting when the connection has ended. broken
-// are the flags for a request without a response: "UC" when the server went
-// away, "DC" when the client did.
-func (w *httpWatch) finish(broken string) {
+// finish reports what is still waiting when the connection has ended, with the
+// code the proxy answered itself, or 0. broken are the flags for a request
+// without a response: "UC" when the server went away, "DC" when the client did.
+func (w *httpWatch) finish(code int, broken string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.waiting) > 0 && w.response.state == stateUntilClose {
 		w.finishFirst("-")
 	}
 	for len(w.waiting) > 0 {
+		if code != 0 {
+			w.code = code
+		}
 		w.finishFirst(broken)
 	}
 }

@@ -61,10 +61,10 @@ func (m *lab) askTLS(t *testing.T, cert *tls.Certificate, alpn ...string) (strin
 
 var (
 	viaSidecar = caller{"sidecar", func(t *testing.T, m *lab) (string, error) {
-		return ask(dial(t, "127.0.0.5", m.client.outboundTo(vip)), "ping")
+		return call(t, "127.0.0.5", m.client.outboundTo(vip), "ping")
 	}}
 	plaintext = caller{"plaintext", func(t *testing.T, m *lab) (string, error) {
-		return ask(dial(t, "127.0.0.7", m.at), "ping")
+		return call(t, "127.0.0.7", m.at, "ping")
 	}}
 	noCert = caller{"tls without certificate", func(t *testing.T, m *lab) (string, error) {
 		return m.askTLS(t, nil, alpnIstio)

@@ -31,7 +31,7 @@ func (p *Proxy) outbound(r *row) {
 	up, err := p.connect(p.ctx, r, s, c, dst)
 	if err != nil {
 		r.refuse(err.Error())
-		p.sayUnavailable(r, s, client, err)
+		p.sayUnreachable(r, s, client, err)
 		return
 	}
 	if !p.settle(r) {

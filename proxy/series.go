@@ -95,7 +95,7 @@ func (m *metrics) connectionEnded(r *row) {
 		if upstreamBroke {
 			flags = "UC"
 		}
-		watch.finish(flags)
+		watch.finish(0, flags)
 		isHTTP = watch.isHTTP()
 	}
 	r.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"time"
 
@@ -13,14 +14,13 @@ import (
 )
 
 // unavailableWait is how long a client whose service cannot be reached gets to
-// show that it speaks HTTP and can be given an answer instead of a reset.
+// show that it speaks HTTP, and then to read the answer.
 const unavailableWait = time.Second
 
-// sayUnavailable answers a request to an HTTP service that could not be reached
-// with 503, in the words of Envoy, since applications and people know them. A
-// client that speaks anything else is reset. Nothing of the request has left
-// the proxy.
-func (p *Proxy) sayUnavailable(r *row, s *settings, client *relay.Side, cause error) {
+// sayUnreachable answers a request to an HTTP service that could not be reached
+// with 503 instead of a reset. A client that speaks anything else is reset.
+// Nothing of the request has left the proxy.
+func (p *Proxy) sayUnreachable(r *row, s *settings, client *relay.Side, cause error) {
 	if r.snapshot().Protocol != mesh.HTTP {
 		return
 	}
@@ -33,20 +33,45 @@ func (p *Proxy) sayUnavailable(r *row, s *settings, client *relay.Side, cause er
 	if err != nil || !looksLikeHTTP(buf[:n]) {
 		return
 	}
-	const flags = "UF"
-	body := "upstream connect error or disconnect/reset before headers. reset reason: connection failure, transport failure reason: " + cause.Error()
-	_, err = fmt.Fprintf(client, "HTTP/1.1 503 Service Unavailable\r\ncontent-length: %d\r\ncontent-type: text/plain\r\ndate: %s\r\nserver: hasp\r\nconnection: close\r\n\r\n%s",
-		len(body), start.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT"), body)
-	if err != nil || client.CloseWrite() != nil {
+	if p.sayUnavailable(r, client, "connection failure, transport failure reason: "+cause.Error()) {
+		method, _, _ := bytes.Cut(buf[:n], []byte{' '})
+		p.metrics.exchange(p.metrics.identify(r, s), exchange{Method: string(method), Code: http.StatusServiceUnavailable, Flags: "UF", Duration: p.cfg.Now().Sub(start)})
+	}
+}
+
+// sayBroken answers the first request of a connection whose server went away
+// before a byte of the response: what an application sees when its sidecar
+// speaks plaintext to a STRICT server.
+func (p *Proxy) sayBroken(r *row, client *relay.Side) {
+	r.mu.Lock()
+	say := r.facts.Direction == mesh.OutboundDir && r.upstreamBroke && !r.cut && r.watch != nil
+	r.mu.Unlock()
+	if !say || r.meter.Sent.Load() > 0 || r.watch.requests() != 1 {
 		return
 	}
-	method, _, _ := bytes.Cut(buf[:n], []byte{' '})
-	p.metrics.exchange(p.metrics.identify(r, s), exchange{Method: string(method), Code: 503, Flags: flags, Duration: p.cfg.Now().Sub(start)})
+	if client.SetDeadline(time.Now().Add(unavailableWait)) != nil {
+		return
+	}
+	if p.sayUnavailable(r, client, "connection termination") {
+		r.watch.finish(http.StatusServiceUnavailable, "UC")
+	}
+}
+
+// sayUnavailable writes a 503 in the words of Envoy, since applications and
+// people know them, and reports whether it went out.
+func (p *Proxy) sayUnavailable(r *row, client *relay.Side, reason string) bool {
+	body := "upstream connect error or disconnect/reset before headers. reset reason: " + reason
+	_, err := fmt.Fprintf(client, "HTTP/1.1 503 Service Unavailable\r\ncontent-length: %d\r\ncontent-type: text/plain\r\ndate: %s\r\nserver: hasp\r\nconnection: close\r\n\r\n%s",
+		len(body), p.cfg.Now().UTC().Format(http.TimeFormat), body)
+	if err != nil || client.CloseWrite() != nil {
+		return false
+	}
 	// Let the client read the answer before its unread request would make the
 	// kernel reset the connection.
 	if _, err := io.CopyN(io.Discard, client, 1<<20); err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded) {
 		r.finishInOrder()
 	}
+	return true
 }
 
 // looksLikeHTTP tells whether bytes begin like an HTTP/1 request: a method of
