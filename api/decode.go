@@ -16,6 +16,9 @@ import (
 // at most 3 MiB; a file may hold many.
 const MaxBytes = 16 << 20
 
+// maxErrors is after how many of them a file is given up.
+const maxErrors = 100
+
 // Decode reads a manifest: YAML or JSON, several documents, a List counted as
 // its items. A field that a known kind does not have is an error, as is a value
 // of the wrong type; each names file, line, object and field ([Error], joined).
@@ -28,6 +31,10 @@ func Decode(name string, data []byte) ([]Object, error) {
 	d := decoder{file: name}
 	for _, c := range split(data) {
 		for _, one := range splitJSON(c) {
+			if len(d.errs) > maxErrors {
+				d.errs = append(d.errs, &Error{File: name, Line: one.base + 1, Detail: "too many problems; the rest was not read"})
+				return d.objects, errors.Join(d.errs...)
+			}
 			doc, err := parse(one)
 			if err != nil {
 				d.errs = append(d.errs, &Error{File: name, Line: err.line, Detail: err.text})
@@ -138,6 +145,9 @@ func (d *decoder) list(o *Object, items any) {
 	}
 	_, nodes := child(o.node, "items")
 	for i, item := range all {
+		if len(d.errs) > maxErrors {
+			return
+		}
 		at := fmt.Sprintf("items[%d]", i)
 		tree, ok := item.(map[string]any)
 		if !ok {
@@ -164,11 +174,8 @@ func (d *decoder) list(o *Object, items any) {
 
 // cause is the innermost error, which says what is wrong without our way there.
 func cause(err error) error {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			return err
-		}
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
 		err = inner
 	}
+	return err
 }

@@ -32,6 +32,11 @@ type document struct {
 // split cuts a stream at its "---" lines, as kubectl does.
 func split(data []byte) []chunk {
 	var out []chunk
+	keep := func(c chunk) {
+		if len(bytes.TrimSpace(c.text)) > 0 {
+			out = append(out, c)
+		}
+	}
 	start, base, line := 0, 0, 0
 	for at := 0; at < len(data); {
 		end := bytes.IndexByte(data[at:], '\n') + at + 1
@@ -40,13 +45,14 @@ func split(data []byte) []chunk {
 		}
 		line++
 		if text := bytes.TrimRight(data[at:end], " \t\r\n"); bytes.Equal(text, []byte("---")) || bytes.HasPrefix(text, []byte("--- ")) {
-			out = append(out, chunk{data[start:at], base})
+			keep(chunk{data[start:at], base})
 			// What follows the dashes on their line belongs to the document.
 			start, base = at+len("---"), line-1
 		}
 		at = end
 	}
-	return append(out, chunk{data[start:], base})
+	keep(chunk{data[start:], base})
+	return out
 }
 
 // splitJSON cuts a chunk of several JSON values into one for each, which YAML
@@ -57,6 +63,7 @@ func splitJSON(c chunk) []chunk {
 		return []chunk{c}
 	}
 	var out []chunk
+	line := 0 // counted on from value to value: a stream may hold millions
 	dec := json.NewDecoder(bytes.NewReader(c.text))
 	for {
 		before := dec.InputOffset()
@@ -68,10 +75,9 @@ func splitJSON(c chunk) []chunk {
 		if err != nil {
 			return []chunk{c} // a YAML flow mapping, or an error YAML will name
 		}
-		out = append(out, chunk{
-			text: c.text[before:dec.InputOffset()],
-			base: c.base + bytes.Count(c.text[:before], []byte("\n")),
-		})
+		text := c.text[before:dec.InputOffset()]
+		out = append(out, chunk{text, c.base + line})
+		line += bytes.Count(text, []byte("\n"))
 	}
 }
 

@@ -106,21 +106,18 @@ func (r *meshReader) fail(p *field.Path, v any, detail string) {
 func (r *meshReader) object(p *field.Path, tree map[string]any, istio shape) {
 	fields := istio.fields()
 	for _, k := range slices.Sorted(maps.Keys(tree)) {
-		at := field.NewPath(k)
-		if p != nil {
-			at = p.Child(k)
-		}
+		at := below(p, k)
 		set, ours := r.settings[at.String()]
 		known, theirs := fields[k]
 		switch {
 		case !ours && !theirs:
-			r.fail(at, tree[k], unknownField(k, r.below(p)))
+			r.fail(at, tree[k], unknownField(k, r.supported(p)))
 		case tree[k] == nil: // "key:" with nothing behind it keeps the default
 		case ours:
 			if detail := set(r.config, tree[k]); detail != "" {
 				r.fail(at, tree[k], detail)
 			}
-		case len(r.below(at)) == 0:
+		case len(r.supported(at)) == 0:
 			r.fail(at, tree[k], fmt.Sprintf("hasp does not support meshConfig field %s yet; remove it", at))
 		default:
 			inner, ok := tree[k].(map[string]any)
@@ -133,8 +130,8 @@ func (r *meshReader) object(p *field.Path, tree map[string]any, istio shape) {
 	}
 }
 
-// below are the names of the fields of an object that hasp supports.
-func (r *meshReader) below(p *field.Path) []string {
+// supported are the names of the fields of an object that hasp supports.
+func (r *meshReader) supported(p *field.Path) []string {
 	prefix := ""
 	if p != nil {
 		prefix = p.String() + "."

@@ -17,9 +17,12 @@ type shape struct {
 	// oneofs are fields of an object of which at most one may be written.
 	oneofs [][]string
 	elem   func() shape // of a list or a mapping
+	keys   bool         // of a mapping: whole numbers
 	words  []string     // that a text may be; any when empty
 	lo, hi float64      // of an integer
 	quoted bool         // an integer may also be written as a string
+	// parse is how a value with a syntax of its own is read; nil without one.
+	parse func(v any) error
 }
 
 // form is the coarse kind of a shape.

@@ -13,7 +13,7 @@ func shapeOfGo(t reflect.Type) shape {
 	}
 	// Quantities, times, int-or-string and raw extensions read themselves.
 	if reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
-		return shape{form: anything}
+		return shape{form: anything, parse: func(v any) error { return readAs(t, v) }}
 	}
 	switch t.Kind() {
 	case reflect.Struct:
@@ -22,7 +22,7 @@ func shapeOfGo(t reflect.Type) shape {
 		return shape{form: mapping, elem: func() shape { return shapeOf(t.Elem()) }}
 	case reflect.Slice, reflect.Array:
 		if t.Elem().Kind() == reflect.Uint8 {
-			return shape{form: text} // base64
+			return shape{form: text, parse: func(v any) error { return readAs(t, v) }} // base64
 		}
 		return shape{form: list, elem: func() shape { return shapeOf(t.Elem()) }}
 	case reflect.String:
@@ -37,6 +37,15 @@ func shapeOfGo(t reflect.Type) shape {
 		return shape{form: number}
 	}
 	return shape{form: anything}
+}
+
+// readAs tries to decode one value into its Go type.
+func readAs(t reflect.Type, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return cause(json.Unmarshal(b, reflect.New(t).Interface()))
 }
 
 // structFields are the JSON fields of a struct, those of inlined structs too.

@@ -1,6 +1,9 @@
 package api
 
 import (
+	"fmt"
+	"time"
+
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -36,7 +39,9 @@ func shapeOfMessage(m protoreflect.MessageDescriptor) shape {
 // wellKnown are the messages with a JSON form of their own.
 func wellKnown(m protoreflect.MessageDescriptor) (shape, bool) {
 	switch m.FullName() {
-	case "google.protobuf.Duration", "google.protobuf.Timestamp", "google.protobuf.FieldMask":
+	case "google.protobuf.Duration":
+		return shape{form: text, parse: parseDuration}, true
+	case "google.protobuf.Timestamp", "google.protobuf.FieldMask":
 		return shape{form: text}, true
 	case "google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue", "google.protobuf.Any":
 		return shape{form: anything}, true
@@ -50,10 +55,23 @@ func wellKnown(m protoreflect.MessageDescriptor) (shape, bool) {
 	return shape{}, false
 }
 
+// parseDuration reads a duration as Istio does: the Go form, "1h30m" too.
+func parseDuration(v any) error {
+	s, _ := v.(string)
+	if _, err := time.ParseDuration(s); err != nil {
+		return fmt.Errorf("must be a duration such as 10s or 500ms, not %s", describe(v))
+	}
+	return nil
+}
+
 func shapeOfField(f protoreflect.FieldDescriptor) shape {
 	switch {
 	case f.IsMap():
-		return shape{form: mapping, elem: func() shape { return shapeOfSingle(f.MapValue()) }}
+		return shape{
+			form: mapping,
+			keys: shapeOfSingle(f.MapKey()).form == integer,
+			elem: func() shape { return shapeOfSingle(f.MapValue()) },
+		}
 	case f.IsList():
 		return shape{form: list, elem: func() shape { return shapeOfSingle(f) }}
 	}

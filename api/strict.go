@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -43,7 +44,11 @@ func (c *checker) add(p *field.Path, format string, args ...any) {
 
 // value checks one value; null is the same as not written, as in Kubernetes.
 func (c *checker) value(p *field.Path, v any, s shape) {
-	if v == nil || s.form == anything || c.full() {
+	if v == nil || c.full() {
+		return
+	}
+	if s.form == anything {
+		c.syntax(p, v, s)
 		return
 	}
 	switch v := v.(type) {
@@ -53,9 +58,7 @@ func (c *checker) value(p *field.Path, v any, s shape) {
 			c.object(p, v, s)
 			return
 		case mapping:
-			for _, k := range slices.Sorted(maps.Keys(v)) {
-				c.value(p.Key(k), v[k], s.elem())
-			}
+			c.mapping(p, v, s)
 			return
 		}
 	case []any:
@@ -84,23 +87,39 @@ func (c *checker) value(p *field.Path, v any, s shape) {
 	c.add(p, "must be %s, not %s", belongs(s), describe(v))
 }
 
+// syntax lets a value that reads itself do so.
+func (c *checker) syntax(p *field.Path, v any, s shape) {
+	if s.parse == nil {
+		return
+	}
+	if err := s.parse(v); err != nil {
+		c.add(p, "%v", err)
+	}
+}
+
+func (c *checker) mapping(p *field.Path, v map[string]any, s shape) {
+	elem := s.elem()
+	for _, k := range slices.Sorted(maps.Keys(v)) {
+		if _, err := strconv.ParseInt(k, 10, 64); s.keys && err != nil {
+			c.add(p.Key(k), "must be a whole number, not the string %q", k)
+			continue
+		}
+		c.value(p.Key(k), v[k], elem)
+	}
+}
+
 func (c *checker) object(p *field.Path, v map[string]any, s shape) {
 	fields := s.fields()
 	for _, k := range slices.Sorted(maps.Keys(v)) {
+		if c.full() {
+			return // misplaced is not cheap
+		}
 		f, ok := fields[k]
 		if !ok {
-			at := p.Child(k)
-			if p == nil {
-				at = field.NewPath(k)
-			}
-			c.add(at, "%s", misplaced(k, fields))
+			c.add(below(p, k), "%s", misplaced(k, fields))
 			continue
 		}
-		at := field.NewPath(k)
-		if p != nil {
-			at = p.Child(k)
-		}
-		c.value(at, v[k], f)
+		c.value(below(p, k), v[k], f)
 	}
 	for _, names := range s.oneofs {
 		written := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return v[n] == nil })
@@ -129,7 +148,17 @@ func (c *checker) word(p *field.Path, v string, s shape) {
 		c.add(p, "must be %s, not %s", belongs(s), describe(v))
 	case len(s.words) > 0 && !slices.Contains(s.words, v):
 		c.add(p, "%s", notOneOf(v, s.words))
+	default:
+		c.syntax(p, v, s)
 	}
+}
+
+// below is the path of a field of an object; the nil path is the whole object.
+func below(p *field.Path, k string) *field.Path {
+	if p == nil {
+		return field.NewPath(k)
+	}
+	return p.Child(k)
 }
 
 func (c *checker) between(p *field.Path, v float64, s shape) {
