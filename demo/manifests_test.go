@@ -200,8 +200,8 @@ spec:
 // rules that the lab deletes.
 func TestMesh(t *testing.T) {
 	for file, want := range map[string]string{
-		"mesh.yaml":                                "Namespace/istio-system Namespace/microservices-demo ConfigMap/istio MeshPolicy/default",
-		"gateway.yaml":                             "ServiceAccount/istio-ingressgateway-service-account Service/istio-ingressgateway Deployment/istio-ingressgateway",
+		"mesh.yaml":    "Namespace/istio-system Namespace/microservices-demo ConfigMap/istio MeshPolicy/default",
+		"gateway.yaml": "ServiceAccount/istio-ingressgateway-service-account Service/istio-ingressgateway Deployment/istio-ingressgateway",
 		"istio-configuration/ingress-gateway.yaml": "Gateway/demogateway VirtualService/demogateway",
 		"istio-configuration/destinationrules-all.yaml": "DestinationRule/app-ui DestinationRule/boards DestinationRule/boards-mongodb " +
 			"DestinationRule/userprofile DestinationRule/userprofile-postgresql",
