@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/jsonmergepatch"
 	"sigs.k8s.io/yaml"
 
 	"hasp/api"
@@ -87,13 +89,21 @@ spec:
 	}
 }
 
-// What kubectl's patches make of "mtls:" with null must not pass for "no mutual
-// TLS".
+// Applying "mtls:" with null over a policy loses it on the way: a merge patch has
+// no null in a list. It must not pass for "no mutual TLS".
 func TestPeerLostToAPatch(t *testing.T) {
-	p := &api.Policy{Spec: api.PolicySpec{Peers: []api.PeerMethod{{}}}}
+	was := []byte(`{"spec":{"peers":[{"mtls":{"mode":"PERMISSIVE"}}]}}`)
+	patch, err := jsonmergepatch.CreateThreeWayJSONMergePatch(was, []byte(`{"spec":{"peers":[{"mtls":null}]}}`), was)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p api.Policy
+	if err := json.Unmarshal(patch, &p); err != nil {
+		t.Fatal(err)
+	}
 	p.Name = "default"
 	var got []string
-	for _, e := range api.Validate(p) {
+	for _, e := range api.Validate(&p) {
 		got = append(got, e.Error())
 	}
 	want := []string{`spec.peers[0]: Required value: a peer needs a method; write "mtls: {}" for STRICT, or remove the peer to turn mutual TLS off`}
