@@ -53,6 +53,7 @@ func (m *lab) tls(t *testing.T, cert *tls.Certificate, alpn ...string) (*tls.Con
 
 func (m *lab) askTLS(t *testing.T, cert *tls.Certificate, alpn ...string) (string, error) {
 	c, err := m.tls(t, cert, alpn...)
+	defer c.NetConn().Close()
 	if err != nil {
 		return "", err
 	}

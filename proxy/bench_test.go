@@ -1,0 +1,111 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+
+	"hasp/mesh"
+)
+
+// benchLab is a pair of sidecars around a workload, as the product runs them.
+func benchLab(b *testing.B, proto mesh.Protocol, serve func(*net.TCPConn)) string {
+	m := &lab{ca: newTestCA(b)}
+	m.server, m.client = newNode(b, m.ca, "boards", "127.0.0.9"), newNode(b, m.ca, "app-ui", "127.0.0.5")
+	m.app = app(b, serve)
+	m.at = m.server.inboundFor(m.app)
+	m.server.apply(inboundConfig(m.app.Port(), mesh.ModeStrict, proto))
+	m.client.apply(outboundConfig(m.at, m.server.spiffe, istioMutual(m.server.spiffe), proto))
+	return m.client.outboundTo(vip).String()
+}
+
+// A new connection each time: accept, dial, mutual handshake, relay, end, twice.
+func BenchmarkConnection(b *testing.B) {
+	at := benchLab(b, mesh.TCP, echo)
+	for b.Loop() {
+		c, err := net.Dial("tcp", at)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if got, err := ask(c.(*net.TCPConn), "x"); got != "x" || err != nil {
+			b.Fatal(got, err)
+		}
+		c.Close()
+	}
+}
+
+// One request and response of 1 KB on a connection that stays.
+func BenchmarkRequest(b *testing.B) {
+	at := benchLab(b, mesh.HTTP, func(c *net.TCPConn) {
+		r := bufio.NewReader(c)
+		answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n%01024d", 0)
+		for {
+			req, err := http.ReadRequest(r)
+			if err != nil {
+				return
+			}
+			io.Copy(io.Discard, req.Body)
+			io.WriteString(c, answer)
+		}
+	})
+	c, err := net.Dial("tcp", at)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	r := bufio.NewReader(c)
+	for b.Loop() {
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: boards:8080\r\n\r\n")
+		res, err := http.ReadResponse(r, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		io.Copy(io.Discard, res.Body)
+	}
+}
+
+// Bulk bytes from the workload to its caller.
+func BenchmarkThroughput(b *testing.B) {
+	const chunk = 1 << 20
+	at := benchLab(b, mesh.TCP, func(c *net.TCPConn) {
+		buf := make([]byte, 64<<10)
+		for {
+			if _, err := c.Write(buf); err != nil {
+				return
+			}
+		}
+	})
+	c, err := net.Dial("tcp", at)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	b.SetBytes(chunk)
+	buf := make([]byte, 64<<10)
+	for b.Loop() {
+		if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, io.LimitReader(c, chunk), buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// The policy decision, which every connection takes at least once and every
+// live one again at each change of configuration.
+func BenchmarkJudge(b *testing.B) {
+	c := inboundConfig(8080, mesh.ModeStrict, mesh.TCP)
+	c.TrustDomain = "cluster.local"
+	s, err := newSettings(&c, &identity{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	f := mesh.Connection{Direction: mesh.InboundDir, Security: mesh.MutualTLS, PeerIdentity: identityPrefix + "app-ui"}
+	b.ReportAllocs()
+	for b.Loop() {
+		if !judge(s, &f).Allow {
+			b.Fatal("refused")
+		}
+	}
+}
