@@ -2,7 +2,10 @@ package apiserver
 
 import (
 	"context"
+	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 
@@ -16,8 +19,28 @@ import (
 var routeKlog sync.Once
 
 func routeLogs(log *slog.Logger) {
-	routeKlog.Do(func() { klog.SetSlogLogger(log.With("from", "kubernetes")) })
+	routeKlog.Do(func() { klog.SetSlogLogger(slog.New(noHangUps{log.Handler()}).With("from", "kubernetes")) })
 }
+
+// noHangUps drops what the libraries log as an error when a client hangs up:
+// routine peer death is not an error.
+type noHangUps struct{ slog.Handler }
+
+func (h noHangUps) Handle(ctx context.Context, r slog.Record) error {
+	routine := false
+	r.Attrs(func(a slog.Attr) bool {
+		err, ok := a.Value.Any().(error)
+		routine = ok && (errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe))
+		return !routine
+	})
+	if routine {
+		return nil
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h noHangUps) WithAttrs(as []slog.Attr) slog.Handler { return noHangUps{h.Handler.WithAttrs(as)} }
+func (h noHangUps) WithGroup(name string) slog.Handler    { return noHangUps{h.Handler.WithGroup(name)} }
 
 // etcdLogger hands etcd's errors to log. Its warnings (a slow disk, mostly) and
 // the rest are details, and so is everything once closing is set: etcd calls

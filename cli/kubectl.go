@@ -12,6 +12,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	basecli "k8s.io/component-base/cli"
+	"k8s.io/component-base/version"
 	"k8s.io/kubectl/pkg/cmd"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 )
@@ -22,6 +23,9 @@ import (
 //
 // kubeconfig is the mesh's; a --kubeconfig among the arguments wins over it.
 // When it is empty kubectl looks where it always does (KUBECONFIG, ~/.kube).
+//
+// Manifests of "-f -" come from the process's own standard input, whatever in
+// is: that is kubectl's doing.
 //
 // kubectl ends its process where it fails. Here it ends this call instead; two
 // calls at the same time wait for each other, since that is a global of its.
@@ -44,6 +48,7 @@ func Kubectl(ctx context.Context, name, kubeconfig string, args []string, in io.
 			panic(r)
 		}
 	}()
+	stamp()
 	c := kubectlCommand(name, genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut})
 	if kubeconfig != "" {
 		// A flag rather than a default: "config view" knows only the flag.
@@ -55,6 +60,17 @@ func Kubectl(ctx context.Context, name, kubeconfig string, args []string, in io.
 		cmdutil.CheckErr(err)
 	}
 	return 0
+}
+
+// stamp gives a build without a version one that "kubectl version" can read. A
+// release has its own, by the linker:
+//
+//	-X k8s.io/component-base/version.gitVersion=v1.37.2
+func stamp() {
+	if strings.Contains(version.Get().GitVersion, "$Format") {
+		// It accepts only what begins like the placeholder.
+		version.SetDynamicVersion("v0.0.0-unstamped")
+	}
 }
 
 // exit is how kubectl's end of process travels up to Kubectl.
