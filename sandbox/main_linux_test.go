@@ -27,31 +27,40 @@ func TestMain(m *testing.M) {
 	if os.Getenv(proxyEnv) != "" {
 		os.Exit(fakeProxy())
 	}
-	if len(os.Args) > 1 && os.Args[1] == "probe" {
-		if err := ProbeInside(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "probe":
+			exit(ProbeInside())
+		case "victim":
+			exit(victim())
 		}
-		os.Exit(0)
+	}
+	if slices.ContainsFunc(os.Args, func(a string) bool { return strings.HasPrefix(a, "-test.fuzz=") || a == "-test.fuzzworker" }) {
+		os.Exit(m.Run()) // the targets are pure, and a worker has descriptors to keep
 	}
 	if os.Getenv(insideEnv) != "" {
 		if err := Setup(Inside{}); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+			exit(err)
 		}
 		goleak.VerifyTestMain(m)
 		return
 	}
 	if err := runInside(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		exit(err)
 	}
 	if os.Getuid() == 0 {
 		if err := runAsOrdinary(); err != nil {
-			fmt.Fprintln(os.Stderr, "as an ordinary user:", err)
-			os.Exit(1)
+			exit(fmt.Errorf("as an ordinary user: %w", err))
 		}
 	}
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // runInside runs this test binary in a sandbox's namespaces.

@@ -16,13 +16,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 )
-
-const ns = "shop"
 
 // world is a sandbox under test. Its API server is client-go's fake, which
 // keeps objects and watches and does nothing else a server does; a test with a
@@ -50,6 +49,7 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 		o.SetCreationTimestamp(metav1.Now())
 		return false, nil, nil
 	})
+	client.PrependReactor("update", "*", statusOnly(client.Tracker()))
 	w := &world{t: t, client: client}
 	w.cfg = Config{
 		Client:   client,
@@ -62,6 +62,29 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 	}
 	w.start()
 	return w
+}
+
+// statusOnly makes an update of a status leave the rest of the object alone, as
+// a server does; the fake takes all of it, however old.
+func statusOnly(tracker clienttesting.ObjectTracker) clienttesting.ReactionFunc {
+	return func(a clienttesting.Action) (bool, runtime.Object, error) {
+		if a.GetSubresource() != "status" {
+			return false, nil, nil
+		}
+		sent := a.(clienttesting.UpdateAction).GetObject()
+		stored, err := tracker.Get(a.GetResource(), a.GetNamespace(), sent.(metav1.Object).GetName())
+		if err != nil {
+			return true, nil, err
+		}
+		stored = stored.DeepCopyObject()
+		switch o := sent.(type) {
+		case *corev1.Pod:
+			stored.(*corev1.Pod).Status = o.Status
+		case *appsv1.Deployment:
+			stored.(*appsv1.Deployment).Status = o.Status
+		}
+		return true, stored, tracker.Update(a.GetResource(), stored, a.GetNamespace())
+	}
 }
 
 // start, or start again after stop, on the same state and objects.
@@ -94,16 +117,6 @@ type testLog struct{ t *testing.T }
 func (l testLog) Write(p []byte) (int, error) {
 	l.t.Log(strings.TrimSpace(string(p)))
 	return len(p), nil
-}
-
-// pod is a Pod that runs a command once.
-func simplePod(name string, command ...string) *corev1.Pod {
-	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: ns, Labels: map[string]string{"app": name}},
-		Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{
-			{Name: "main", Image: "local", Command: command},
-		}},
-	}
 }
 
 func (w *world) create(p *corev1.Pod) {
