@@ -1,19 +1,59 @@
 # The words of this project; `make help` lists them.
 GO ?= go
 BIN := bin
-# Programs that must run in any namespace, with any user: static, no cgo.
-export CGO_ENABLED ?= 0
+# Programs that must run in any namespace, as any user: static, no cgo.
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 
-.PHONY: help build demo test gen fuzz bench lint clean
+.PHONY: help build demo test deps unit race lint golden gen fuzz bench clean
 
-help: ## what can be made
+help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 build: ## bin/hasp, bin/hasp-proxy and the demo's programs
 	@mkdir -p $(BIN)
-	$(GO) build -trimpath -ldflags "-s -w" -o $(BIN)/ ./cmd/...
-	cd demo && $(GO) build -trimpath -ldflags "-s -w" -o ../$(BIN)/ ./cmd/...
+	$(BUILD) -o $(BIN)/ ./cmd/...
+	cd demo && $(BUILD) -o ../$(BIN)/ ./cmd/...
 	@ln -sf hasp $(BIN)/oc && ln -sf hasp $(BIN)/kubectl
 
-demo: build ## the lab, on this machine (ARGS=--exit ends after the walk)
-	$(BIN)/hasp demo $(ARGS)
+demo: build ## the lab on this machine, step by step (ARGS=--exit ends after it)
+	@$(BIN)/hasp demo $(ARGS)
+
+test: deps lint unit ladder ## everything CI runs; the slow rungs last
+
+deps: ## the Debian packages that the tests use, when they are missing
+	@test/setup/debian.sh
+
+lint: ## formatting and go vet
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these"; exit 1; }
+	$(GO) vet ./...
+	cd demo && $(GO) vet ./...
+
+# The race detector is on for all that is ours and not the API server: with it
+# the Kubernetes libraries take longer to build than all else together.
+RACE := ./api/... ./ca/... ./capture/... ./compile/... ./control/... ./dashboard/... ./mesh/... ./policy/... \
+	./proxy/... ./sandbox/... ./source/... ./world/... ./xds/... ./cmd/hasp-proxy/...
+
+unit: build ## unit, golden and in-process tests
+	$(GO) test -race $(RACE)
+	$(GO) test . ./apiserver/... ./cli/... ./local/... ./cmd/hasp/...
+	cd demo && $(GO) test ./...
+
+ladder: build ## real namespaces, programs and packets, as root and as a user
+	$(GO) test -count=1 -p 1 -timeout 40m ./test/...
+
+golden: ## rewrite the golden cases; review the diff
+	$(GO) test ./policy ./compile ./api ./cli -update
+
+gen: ## generated files
+	$(GO) generate ./...
+
+FUZZTIME ?= 10s
+fuzz: ## every fuzz target for FUZZTIME
+	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
+		echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
+
+bench: ## benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./proxy/... ./policy/... ./compile/... ./xds/...
+
+clean: ## what was built
+	rm -rf $(BIN)

@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"hasp/source"
+	"hasp/world"
+)
+
+// namespace is that of the kubeconfig's context: where a bare name is looked
+// for. Without a kubeconfig it is "default", as for kubectl.
+func (e *env) namespace() string {
+	ns, _, err := e.clientConfig().Namespace()
+	if err != nil || ns == "" {
+		return "default"
+	}
+	return ns
+}
+
+func (e *env) clientConfig() clientcmd.ClientConfig {
+	rules := &clientcmd.ClientConfigLoadingRules{ExplicitPath: e.kubeconfig()}
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{})
+}
+
+// world is what a question is answered from: manifests alone, or the cluster
+// the kubeconfig names.
+func (e *env) world(ctx context.Context, namespace string, files []string) (*world.World, error) {
+	var w *world.World
+	var problems []source.Problem
+	var err error
+	if len(files) > 0 {
+		for i, f := range files {
+			if f != "-" {
+				files[i] = absolute(e.Dir, f)
+			}
+		}
+		w, problems, err = source.FromFiles(e.In, namespace, files...)
+	} else {
+		w, problems, err = e.cluster(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range problems {
+		fmt.Fprintln(e.Err, "hasp: not used:", p)
+	}
+	return w, nil
+}
+
+func (e *env) cluster(ctx context.Context) (*world.World, []source.Problem, error) {
+	rc, err := e.clientConfig().ClientConfig()
+	if err != nil {
+		return nil, nil, fmt.Errorf("no mesh to ask: %w (start one with hasp up, or give manifests with -f)", err)
+	}
+	rc.QPS = -1
+	client, err := dynamic.NewForConfig(rc)
+	if err != nil {
+		return nil, nil, err
+	}
+	return source.FromCluster(ctx, client)
+}

@@ -1,0 +1,235 @@
+// Package control is the control plane: it watches the Kubernetes API, builds
+// World after World from it, and serves each proxy its own configuration (xDS)
+// and its certificates (Istio's CSR service) on one port. It joins edges and
+// decides nothing itself: source reads, policy decides, compile translates.
+//
+// [New], then [Control.Run].
+package control
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/dynamic"
+
+	"hasp/ca"
+	"hasp/compile"
+	"hasp/mesh"
+	"hasp/source"
+	"hasp/world"
+	"hasp/xds/server"
+)
+
+// Account is the service account whose identity the control plane has, in the
+// root namespace, as in Istio.
+const Account = "istiod"
+
+// Changes that come in a burst (an apply of several objects, a rollout) make
+// one generation: it is built when none came for quiet, or after patience.
+const (
+	quiet    = 3 * time.Millisecond
+	patience = 50 * time.Millisecond
+)
+
+// Config of a control plane.
+type Config struct {
+	Client dynamic.Interface
+	CA     *ca.CA
+	Tokens *ca.Tokens
+	// Listeners serve xDS and CSRs (15012); Run closes them.
+	Listeners []net.Listener
+	// CertLifetime of workloads; 0 leaves it to the CA.
+	CertLifetime time.Duration
+	Log          *slog.Logger
+}
+
+// Control is a control plane.
+type Control struct {
+	cfg     Config
+	watcher *source.Watcher
+	xds     *server.Server
+	dirty   chan struct{}
+	current atomic.Pointer[snapshot]
+	timings timings
+	ready   chan struct{}
+	rebuilt chan struct{} // there is a new World
+	told    chan struct{} // what objects' statuses say may have changed
+
+	mu      sync.Mutex
+	firstAt time.Time // first change not yet in a World
+}
+
+// snapshot is a World with what went wrong on the way to it.
+type snapshot struct {
+	world    *world.World
+	problems []source.Problem
+}
+
+// New prepares a control plane.
+func New(cfg Config) (*Control, error) {
+	c := &Control{cfg: cfg, dirty: make(chan struct{}, 1), ready: make(chan struct{}),
+		rebuilt: make(chan struct{}, 1), told: make(chan struct{}, 1)}
+	var err error
+	c.watcher, err = source.NewWatcher(cfg.Client, cfg.Log, c.changed)
+	if err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	c.xds, err = server.New(server.Config{Source: c, Log: cfg.Log})
+	if err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	return c, nil
+}
+
+// Ready is closed when the first World was built.
+func (c *Control) Ready() <-chan struct{} { return c.ready }
+
+// World is the current snapshot, nil before Ready.
+func (c *Control) World() *world.World {
+	if s := c.current.Load(); s != nil {
+		return s.world
+	}
+	return nil
+}
+
+// Run serves until ctx ends, and returns after everything it started has.
+func (c *Control) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { c.watcher.Run(ctx); return nil })
+	g.Go(func() error { return c.build(ctx) })
+	g.Go(func() error { return c.serve(ctx) })
+	g.Go(func() error { return c.followProxies(ctx) })
+	g.Go(func() error { return c.writeStatus(ctx) })
+	if err := g.Wait(); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	return nil
+}
+
+// changed is the informers' signal.
+func (c *Control) changed() {
+	c.mu.Lock()
+	if c.firstAt.IsZero() {
+		c.firstAt = time.Now()
+	}
+	c.mu.Unlock()
+	signal(c.dirty)
+}
+
+// build makes a World of every burst of changes.
+func (c *Control) build(ctx context.Context) error {
+	if err := c.watcher.Synced(ctx); err != nil {
+		return nil // ctx ended
+	}
+	c.rebuild()
+	close(c.ready)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.dirty:
+		}
+		c.settle(ctx)
+		c.rebuild()
+	}
+}
+
+// settle waits for the end of a burst.
+func (c *Control) settle(ctx context.Context) {
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for {
+		calm := time.NewTimer(quiet)
+		select {
+		case <-c.dirty:
+			calm.Stop()
+		case <-calm.C:
+			return
+		case <-deadline.C:
+			calm.Stop()
+			return
+		case <-ctx.Done():
+			calm.Stop()
+			return
+		}
+	}
+}
+
+// rebuild swaps in the next World, unless nothing in it differs.
+func (c *Control) rebuild() {
+	c.mu.Lock()
+	since := c.firstAt
+	c.firstAt = time.Time{}
+	c.mu.Unlock()
+
+	w, problems := source.Build(c.watcher.Objects(), "")
+	next := uint64(1)
+	if old := c.current.Load(); old != nil {
+		w.Generation = old.world.Generation
+		if reflect.DeepEqual(old.world, w) && reflect.DeepEqual(old.problems, problems) {
+			return
+		}
+		next = old.world.Generation + 1
+	}
+	w.Generation = next
+	for _, p := range problems {
+		c.cfg.Log.Warn("not used", slog.String("object", p.Object.String()), slog.String("why", p.Message))
+	}
+	c.current.Store(&snapshot{w, problems})
+	c.timings.built(next, since, time.Now())
+	c.xds.Notify(next)
+	signal(c.rebuilt)
+}
+
+// signal without waiting: one that is not yet taken says it all.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// ConfigFor is what the xDS server asks for a proxy: the configuration of its
+// own workload, and only if its certificate is that workload's.
+func (c *Control) ConfigFor(node string, peer spiffeid.ID) (*mesh.ProxyConfig, error) {
+	w := c.World()
+	if w == nil {
+		return nil, fmt.Errorf("the control plane has not read the cluster yet")
+	}
+	wl := w.Workload(node)
+	if wl == nil {
+		return nil, fmt.Errorf("%w: there is no workload %s", server.ErrNotFound, node)
+	}
+	if id := wl.Identity(w.Mesh.TrustDomain); id != peer.String() {
+		return nil, fmt.Errorf("%w: %s may not have the configuration of %s, whose identity is %s", server.ErrDenied, peer, node, id)
+	}
+	if wl.Role == mesh.RoleNone {
+		return nil, fmt.Errorf("%w: workload %s is outside the mesh (no sidecar)", server.ErrDenied, node)
+	}
+	cfg, _ := compile.For(w, wl)
+	return cfg, nil
+}
+
+// Addresses are the virtual addresses of the services that are not Kubernetes'
+// own (ServiceEntry hosts) under a name, for the DNS of the sandbox.
+func (c *Control) Addresses(name string) []netip.Addr {
+	w := c.World()
+	if w == nil {
+		return nil
+	}
+	for _, s := range w.Services {
+		if s.Resolution != "" && s.Hostname == name {
+			return s.Addresses
+		}
+	}
+	return nil
+}

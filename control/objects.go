@@ -1,0 +1,149 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"hasp/source"
+)
+
+// settleStatus is how long acknowledgements are gathered before objects'
+// statuses are written, so that a generation costs an object one write.
+const settleStatus = 100 * time.Millisecond
+
+// writeStatus tells each istio object, in its status, whether the proxies took
+// it: condition Reconciled, as Istio's own status of configuration
+// distribution. It writes only what changed.
+func (c *Control) writeStatus(ctx context.Context) error {
+	written := map[string]string{} // by object: what was written last
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.told:
+		}
+		timer := time.NewTimer(settleStatus)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+		c.writeStatuses(ctx, written)
+	}
+}
+
+func (c *Control) writeStatuses(ctx context.Context, written map[string]string) {
+	s := c.current.Load()
+	p := progressOf(c.xds.Status(), s.world.Generation)
+	seen := map[string]bool{}
+	for _, o := range statusObjects(c.watcher.Objects()) {
+		key := o.key()
+		seen[key] = true
+		cond := o.condition(p, s.problems)
+		mark := fmt.Sprint(o.meta.GetUID(), o.meta.GetGeneration(), cond.Status, cond.Message)
+		if written[key] == mark {
+			continue
+		}
+		if err := c.patchStatus(ctx, o, cond); err != nil {
+			c.cfg.Log.Warn("status not written", slog.String("object", key), slog.Any("error", err))
+			continue
+		}
+		written[key] = mark
+	}
+	for key := range written {
+		if !seen[key] {
+			delete(written, key)
+		}
+	}
+}
+
+// statusObject is an object of istio.io whose status we write.
+type statusObject struct {
+	kind string
+	gvr  schema.GroupVersionResource
+	meta metav1.Object
+}
+
+func (o statusObject) key() string {
+	return o.kind + " " + o.meta.GetNamespace() + "/" + o.meta.GetName()
+}
+
+// condition of the object under the current generation.
+func (o statusObject) condition(p progress, problems []source.Problem) metav1.Condition {
+	cond := metav1.Condition{Type: "Reconciled", Status: metav1.ConditionTrue, Reason: "Acknowledged",
+		Message: fmt.Sprintf("%d/%d proxies up to date.", p.acked, p.connected)}
+	if p.acked < p.connected {
+		cond.Status, cond.Reason = metav1.ConditionFalse, "Pending"
+	}
+	if len(p.nacks) > 0 {
+		cond.Status, cond.Reason = metav1.ConditionFalse, "Refused"
+		cond.Message += " " + strings.Join(p.nacks, "; ")
+	}
+	for _, pr := range problems {
+		if pr.Object.Kind == o.kind && pr.Object.Namespace == o.meta.GetNamespace() && pr.Object.Name == o.meta.GetName() {
+			cond.Status, cond.Reason, cond.Message = metav1.ConditionFalse, "NotUsed", pr.Message
+		}
+	}
+	return cond
+}
+
+func (c *Control) patchStatus(ctx context.Context, o statusObject, cond metav1.Condition) error {
+	cond.LastTransitionTime = metav1.Now()
+	body, err := json.Marshal(map[string]any{"status": map[string]any{
+		"observedGeneration": o.meta.GetGeneration(),
+		"conditions":         []metav1.Condition{cond},
+	}})
+	if err != nil {
+		return err
+	}
+	_, err = c.cfg.Client.Resource(o.gvr).Namespace(o.meta.GetNamespace()).
+		Patch(ctx, o.meta.GetName(), types.MergePatchType, body, metav1.PatchOptions{FieldManager: "hasp"}, "status")
+	if apierrors.IsNotFound(err) || ctx.Err() != nil {
+		return nil // deleted meanwhile
+	}
+	return err
+}
+
+// statusObjects are all istio objects, with the resource to patch them through.
+func statusObjects(o *source.Objects) []statusObject {
+	var out []statusObject
+	resource := map[string]schema.GroupVersionResource{}
+	for _, r := range source.Resources() {
+		resource[r.Resource] = r
+	}
+	add := func(kind, plural string, m metav1.Object) {
+		out = append(out, statusObject{kind, resource[plural], m})
+	}
+	for _, v := range o.Policies {
+		add("Policy", "policies", v)
+	}
+	for _, v := range o.MeshPolicies {
+		add("MeshPolicy", "meshpolicies", v)
+	}
+	for _, v := range o.PeerAuthentications {
+		add("PeerAuthentication", "peerauthentications", v)
+	}
+	for _, v := range o.DestinationRules {
+		add("DestinationRule", "destinationrules", v)
+	}
+	for _, v := range o.ServiceEntries {
+		add("ServiceEntry", "serviceentries", v)
+	}
+	for _, v := range o.Gateways {
+		add("Gateway", "gateways", v)
+	}
+	for _, v := range o.VirtualServices {
+		add("VirtualService", "virtualservices", v)
+	}
+	return out
+}

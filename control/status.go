@@ -1,0 +1,114 @@
+package control
+
+import (
+	"context"
+	"time"
+
+	"hasp/compile"
+	"hasp/mesh"
+	"hasp/world"
+	"hasp/xds/server"
+)
+
+// Status is what the control plane knows of itself and its proxies: hasp
+// status, its JSON and the page.
+type Status struct {
+	Generation  uint64               `json:"generation"`
+	Last        Timing               `json:"last"`
+	TrustDomain string               `json:"trustDomain"`
+	AutoMTLS    bool                 `json:"autoMtls"`
+	Services    int                  `json:"services"`
+	Workloads   int                  `json:"workloads"`
+	Unmeshed    []string             `json:"unmeshed,omitempty"` // NAMESPACE/NAME without a proxy
+	Proxies     []server.ProxyStatus `json:"proxies"`
+	Problems    []string             `json:"problems,omitempty"`
+	// CAExpiry is when the signing certificate ends.
+	CAExpiry time.Time `json:"caExpiry"`
+}
+
+// Status of now.
+func (c *Control) Status() Status {
+	st := Status{Proxies: c.xds.Status()}
+	st.CAExpiry, _ = c.cfg.CA.Expiry()
+	st.Last, _ = c.timings.last()
+	s := c.current.Load()
+	if s == nil {
+		return st
+	}
+	st.Generation, st.TrustDomain, st.AutoMTLS = s.world.Generation, s.world.Mesh.TrustDomain, s.world.Mesh.EnableAutoMtls
+	st.Services, st.Workloads = len(s.world.Services), len(s.world.Workloads)
+	for _, p := range s.problems {
+		st.Problems = append(st.Problems, p.String())
+	}
+	for _, wl := range s.world.Workloads {
+		switch wl.Role {
+		case mesh.RoleNone:
+			st.Unmeshed = append(st.Unmeshed, wl.Key())
+		case mesh.RoleGateway:
+			_, diagnostics := compile.For(s.world, wl)
+			for _, d := range diagnostics {
+				st.Problems = append(st.Problems, d.String())
+			}
+		}
+	}
+	return st
+}
+
+// Enforced waits until every connected proxy has acknowledged a generation.
+func (c *Control) Enforced(ctx context.Context, generation uint64) error {
+	return c.xds.WaitAcked(ctx, generation)
+}
+
+// followProxies acts whenever a proxy connected, went away, acknowledged or
+// refused something: a generation may now be enforced, objects' statuses may
+// have changed, and a proxy whose workload is gone is forgotten.
+func (c *Control) followProxies(ctx context.Context) error {
+	for {
+		changed := c.xds.Changed()
+		if w := c.World(); w != nil {
+			c.proxiesChanged(w)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-c.rebuilt:
+		}
+	}
+}
+
+func (c *Control) proxiesChanged(w *world.World) {
+	proxies := c.xds.Status()
+	for _, p := range proxies {
+		if !p.Connected && w.Workload(p.Node) == nil {
+			c.xds.Forget(p.Node)
+		}
+	}
+	if p := progressOf(proxies, w.Generation); p.acked == p.connected {
+		c.timings.enforced(w.Generation, time.Now())
+	}
+	signal(c.told)
+}
+
+// progress of one generation among the connected proxies.
+type progress struct {
+	connected, acked int
+	nacks            []string
+}
+
+func progressOf(proxies []server.ProxyStatus, generation uint64) progress {
+	var p progress
+	for _, s := range proxies {
+		if !s.Connected {
+			continue
+		}
+		p.connected++
+		switch {
+		case s.Nack != nil && s.Nack.Generation >= s.AckedGeneration:
+			p.nacks = append(p.nacks, s.Node+" refused it: "+s.Nack.Message)
+		case s.AckedGeneration >= generation:
+			p.acked++
+		}
+	}
+	return p
+}
