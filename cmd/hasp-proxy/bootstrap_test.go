@@ -42,7 +42,7 @@ func TestReadBootstrapOnce(t *testing.T) {
 	}
 	io.WriteString(w, whole)
 	w.Close()
-	fd := int(r.Fd())
+	fd := given(t, r)
 	b, err := readBootstrap(fd)
 	if err != nil || b.Token != "secret" || b.Role != mesh.RoleSidecar {
 		t.Fatalf("got %+v, %v", b, err)
@@ -62,7 +62,7 @@ func TestInherited(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := inherited(map[uint16]int{8080: int(f.Fd())})
+	got, err := inherited(map[uint16]int{8080: given(t, f)})
 	if err != nil {
 		t.Fatal(err)
 	}

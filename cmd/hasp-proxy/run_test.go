@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"hasp/ca"
+	"hasp/ca/csr"
+	"hasp/mesh"
+	"hasp/xds/server"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// plane is a control plane with one configuration to give.
+type plane struct {
+	t      *testing.T
+	ca     *ca.CA
+	tokens *ca.Tokens
+	addr   string
+	xds    *server.Server
+	stop   func()
+
+	mu     sync.Mutex
+	config *mesh.ProxyConfig
+}
+
+func (p *plane) ConfigFor(string, spiffeid.ID) (*mesh.ProxyConfig, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.config, nil
+}
+
+func (p *plane) set(c mesh.ProxyConfig) {
+	p.mu.Lock()
+	p.config = &c
+	p.mu.Unlock()
+	p.xds.Notify(c.Generation)
+}
+
+func newPlane(t *testing.T) *plane {
+	p := &plane{t: t, tokens: ca.NewTokens(0, nil)}
+	var err error
+	if p.ca, err = ca.Load(ca.Config{Dir: t.TempDir(), TrustDomain: spiffeid.RequireTrustDomainFromString("cluster.local")}); err != nil {
+		t.Fatal(err)
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	self, err := p.ca.Server(spiffeid.RequireFromString(istiod))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := csr.NewServer(csr.ServerConfig{CA: p.ca, Verifiers: []csr.Verifier{csr.JoinTokens{Tokens: p.tokens}}, Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.xds, err = server.New(server.Config{Source: p, Log: quiet}); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := grpc.NewServer(server.Options(self)...)
+	signer.Register(g)
+	p.xds.Register(g)
+	var eg errgroup.Group
+	eg.Go(func() error { return g.Serve(ln) })
+	p.addr = ln.Addr().String()
+	p.stop = sync.OnceFunc(func() { g.Stop(); _ = eg.Wait() })
+	t.Cleanup(p.stop)
+	return p
+}
+
+const (
+	istiod  = "spiffe://cluster.local/ns/istio-system/sa/istiod"
+	gateway = "spiffe://cluster.local/ns/shop/sa/gateway"
+)
+
+// The whole process without a kernel's capture: a gateway that gets its token,
+// its certificate, its configuration and its socket, serves, goes on serving
+// when its control plane is away, and drains.
+func TestGatewayProcess(t *testing.T) {
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "page ", r.URL.Path) }))
+	defer backend.Close()
+	at := netip.MustParseAddrPort(backend.Listener.Addr().String())
+	p := newPlane(t)
+	p.set(gatewayConfig(1, 8080, at))
+
+	front, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer front.Close()
+	frontFile, err := front.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := spiffeid.RequireFromString(gateway)
+	token, err := p.tokens.Issue(id, "shop/gateway-1", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	boot := mesh.Bootstrap{
+		Node: "shop/gateway-1", Identity: gateway, Role: mesh.RoleGateway,
+		ControlPlane: p.addr, ControlPlaneID: istiod, Roots: string(p.ca.Bundle()), Token: token,
+		Inherited: map[uint16]int{8080: given(t, frontFile)},
+		AdminPort: freePort(t), HealthPort: freePort(t), MetricsPort: freePort(t),
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var logs, access lockedBuffer
+	done := make(chan error, 1)
+	go func() {
+		done <- run(ctx, options{bootstrapFD: pipeOf(t, boot), accessLog: "text", drain: time.Second}, &access, &logs)
+	}()
+
+	eventually(t, &logs, fmt.Sprintf("http://127.0.0.1:%d/healthz/ready", boot.HealthPort), "LIVE\n")
+	page := "http://" + front.Addr().String()
+	eventually(t, &logs, page+"/boards", "page /boards")
+	if line := access.String(); !strings.Contains(line, `"GET /boards HTTP/1.1" 200 -`) {
+		t.Errorf("access log: %s", line)
+	}
+	p.stop() // the control plane goes away
+	eventually(t, &logs, page+"/again", "page /again")
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("run: %v\n%s", err, logs.String())
+	}
+}
+
+// gatewayConfig serves everything on a port from one plaintext endpoint.
+func gatewayConfig(generation uint64, port uint16, at netip.AddrPort) mesh.ProxyConfig {
+	const cluster = "outbound|80||ui.shop.svc.cluster.local"
+	return mesh.ProxyConfig{
+		Generation: generation, Node: "shop/gateway-1", Identity: gateway, TrustDomain: "cluster.local", Role: mesh.RoleGateway,
+		Outbound: mesh.Outbound{Clusters: []mesh.Cluster{{
+			Name: cluster, Hostname: "ui.shop.svc.cluster.local", Namespace: "shop", Port: 80, Protocol: mesh.HTTP,
+			TLS:       mesh.ClientTLS{Mode: mesh.ClientDisable},
+			Endpoints: []mesh.Endpoint{{ServicePort: 80, Addr: at.Addr(), Port: at.Port()}},
+		}}},
+		Gateway: []mesh.Server{{
+			Name: "http", Port: port, Protocol: mesh.HTTP, Hosts: []string{"*"},
+			Routes: []mesh.HTTPRoute{{Hosts: []string{"*"}, To: []mesh.WeightedTarget{{Cluster: cluster}}}},
+		}},
+	}
+}
+
+func TestBootstrapThatCannotWork(t *testing.T) {
+	good := mesh.Bootstrap{Node: "shop/x", Identity: gateway, Role: mesh.RoleGateway, ControlPlane: "127.0.0.1:1", ControlPlaneID: istiod, Roots: "no PEM"}
+	bad := good
+	bad.Identity = "gateway"
+	for _, tc := range []struct {
+		boot mesh.Bootstrap
+		want string
+	}{
+		{good, "csr: the roots hold no certificate"},
+		{bad, `bootstrap: identity "gateway": scheme is missing or invalid`},
+	} {
+		err := run(t.Context(), options{bootstrapFD: pipeOf(t, tc.boot)}, io.Discard, io.Discard)
+		if err == nil || err.Error() != tc.want {
+			t.Errorf("got %v, want %s", err, tc.want)
+		}
+	}
+}
+
+// pipeOf is a descriptor that the bootstrap can be read from.
+func pipeOf(t *testing.T, b mesh.Bootstrap) int {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if err := json.NewEncoder(w).Encode(b); err != nil {
+		t.Fatal(err)
+	}
+	return given(t, r)
+}
+
+// given is a descriptor of f for the proxy to own; f is closed.
+func given(t *testing.T, f *os.File) int {
+	t.Helper()
+	defer f.Close()
+	fd, err := syscall.Dup(int(f.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return uint16(ln.Addr().(*net.TCPAddr).Port)
+}
+
+// eventually gets a URL until the answer is what it should be.
+func eventually(t *testing.T, logs fmt.Stringer, url, want string) {
+	t.Helper()
+	tr := &http.Transport{DisableKeepAlives: true}
+	client := &http.Client{Transport: tr, Timeout: 2 * time.Second}
+	var got string
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		res, err := client.Get(url)
+		if err != nil {
+			got = err.Error()
+			continue
+		}
+		b, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if got = string(b); got == want {
+			return
+		}
+	}
+	t.Fatalf("%s: got %q, want %q\n%s", url, got, want, logs)
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
