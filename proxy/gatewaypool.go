@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hasp/mesh"
+	"hasp/proxy/relay"
 )
 
 // upstreamPool holds the gateway's connections to one cluster under one policy.
@@ -105,12 +106,13 @@ func (p *Proxy) dialCluster(ctx context.Context, name string) (net.Conn, error) 
 		return nil, err
 	}
 	p.metrics.identify(r, s)
-	return &gatewayConn{Conn: up.Conn(), p: p, row: r}, nil
+	return &gatewayConn{Conn: up.Conn(), side: up, p: p, row: r}, nil
 }
 
 // gatewayConn is a pooled upstream connection and its row.
 type gatewayConn struct {
 	net.Conn
+	side *relay.Side
 	p    *Proxy
 	row  *row
 	once sync.Once
@@ -134,7 +136,7 @@ func (c *gatewayConn) Write(b []byte) (int, error) {
 
 // Close implements net.Conn; it also ends the row.
 func (c *gatewayConn) Close() error {
-	err := c.Conn.Close()
+	err := c.side.Close()
 	c.once.Do(func() {
 		c.row.finishInOrder()
 		c.p.end(c.row)

@@ -293,6 +293,37 @@ func TestSlowReaderBoundsMemory(t *testing.T) {
 	<-done
 }
 
+// close_notify waits behind what a slow reader has not taken yet, for longer
+// than crypto/tls alone would try to send it.
+func TestEndWaitsBehindASlowReader(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes six seconds")
+	}
+	t.Parallel()
+	c, client := tlsPair(t)
+	// What fills the way is not TLS: only its size matters here.
+	// Pieces get smaller, since the kernel takes a piece whole once it has room
+	// for a part.
+	for _, size := range []int{64 << 10, 1 << 10, 1, 1, 1} {
+		for err := error(nil); err == nil; {
+			client.tcp.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+			_, err = client.tcp.Write(make([]byte, size))
+		}
+	}
+	client.tcp.SetWriteDeadline(time.Time{})
+	closed := make(chan error, 1)
+	go func() { closed <- client.CloseWrite() }()
+	select {
+	case err := <-closed:
+		t.Fatalf("gave up: %v", err)
+	case <-time.After(6 * time.Second):
+	}
+	go io.Copy(io.Discard, rawOf(c))
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestIdlePlainSidesHoldNoBuffer(t *testing.T) {
 	const pairs = 200
 	var before, after runtime.MemStats

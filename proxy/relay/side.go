@@ -64,8 +64,14 @@ func (s *Side) CloseWrite() error {
 	return s.tcp.CloseWrite()
 }
 
-// Close ends the side in order.
-func (s *Side) Close() error { return s.conn.Close() }
+// Close ends the side in order. A peer that takes nothing any more does not
+// hold it up for long.
+func (s *Side) Close() error {
+	_ = s.tcp.SetWriteDeadline(time.Now().Add(closeTimeout)) // fails only on a closed socket
+	return s.conn.Close()
+}
+
+const closeTimeout = 5 * time.Second
 
 // Reset ends the side with a TCP RST; what was not sent yet is dropped.
 func (s *Side) Reset() { Reset(s.tcp) }
