@@ -35,6 +35,7 @@ type containerLog struct {
 	first   int      // oldest segment that is kept
 	last    int      // newest
 	size    int64    // of the newest, in whole records
+	given   position // up to where somebody read the whole log, who may attach next
 	changed chan struct{}
 }
 

@@ -71,6 +71,9 @@ func (o *logOutput) Read(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 		r, err := o.reader.next(o.ctx)
+		if errors.Is(err, io.EOF) && o.whole() {
+			o.reader.give()
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -79,6 +82,11 @@ func (o *logOutput) Read(p []byte) (int, error) {
 	n := copy(p, o.pending)
 	o.pending = o.pending[n:]
 	return n, nil
+}
+
+// whole reports whether everything there was has been asked for.
+func (o *logOutput) whole() bool {
+	return !o.opts.Follow && o.opts.TailLines == nil && o.opts.LimitBytes == nil && o.since.IsZero() && o.opts.Stream == nil
 }
 
 func (o *logOutput) take(r record) {

@@ -51,6 +51,35 @@ func parseRecord(line []byte) (record, error) {
 	return r, nil
 }
 
+// position is a place in a log.
+type position struct {
+	segment int
+	off     int64
+}
+
+// give notes that somebody read everything up to where r is.
+func (r *logReader) give() {
+	r.log.mu.Lock()
+	defer r.log.mu.Unlock()
+	if at := (position{r.segment, r.off}); at.segment > r.log.given.segment || at.segment == r.log.given.segment && at.off > r.log.given.off {
+		r.log.given = at
+	}
+}
+
+// untold is a reader that begins where the last give left off, once; without
+// one it begins at the beginning.
+func (l *containerLog) untold() *logReader {
+	l.mu.Lock()
+	from := l.given
+	l.given = position{}
+	l.mu.Unlock()
+	r := l.reader(true)
+	if r.open(from.segment) == nil {
+		r.off = from.off
+	} // else that segment is gone: from the oldest that is kept
+	return r
+}
+
 // logReader reads the records of a log from its beginning.
 type logReader struct {
 	log     *containerLog

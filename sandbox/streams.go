@@ -27,7 +27,9 @@ func (s *Sandbox) Logs(ctx context.Context, namespace, pod string, opts *corev1.
 
 // Attach delivers everything that a container has written since it was started,
 // and then what it writes, until it ends and all is delivered; that is, nothing
-// is lost by attaching late. stdin, if not nil, is forwarded when the container
+// is lost by attaching late. Who attaches after Logs gave out all there was gets
+// what follows: so "kubectl run -i", which reads the log and then attaches,
+// prints everything once. stdin, if not nil, is forwarded when the container
 // asked for it; who made stdin closes it when Attach returned. With tty both
 // outputs go to stdout.
 func (s *Sandbox) Attach(ctx context.Context, namespace, pod, container string, stdin io.Reader, stdout, stderr io.WriteCloser, tty bool) error {
@@ -38,7 +40,7 @@ func (s *Sandbox) Attach(ctx context.Context, namespace, pod, container string, 
 	if c := s.pods.writer(l); c != nil && stdin != nil {
 		go c.feed(stdin) // ends with the container or with stdin
 	}
-	r := l.reader(true)
+	r := l.untold()
 	defer r.close()
 	for {
 		rec, err := r.next(ctx)
