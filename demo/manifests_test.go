@@ -35,9 +35,16 @@ type spec struct {
 		Spec     struct {
 			ServiceAccountName string `yaml:"serviceAccountName"`
 			Containers         []container
+			Volumes            []volume
 		}
 	}
 	Host string
+}
+
+type volume struct {
+	Claim struct {
+		Name string `yaml:"claimName"`
+	} `yaml:"persistentVolumeClaim"`
 }
 
 type port struct {
@@ -144,6 +151,23 @@ func checkService(t *testing.T, name string, svc, dep object) {
 	}
 	if diff := cmp.Diff([]port{{Name: want.Name, ContainerPort: want.Port}}, c.Ports); diff != "" {
 		t.Errorf("%s: ports of the container (-want +got):\n%s", name, diff)
+	}
+}
+
+// TestClaims checks that every volume of the app is a claim that volumes.yaml
+// has for a cluster.
+func TestClaims(t *testing.T) {
+	var have, want []string
+	for _, o := range read(t, "volumes.yaml") {
+		have = append(have, o.Metadata.Name)
+	}
+	for _, o := range read(t, "app/*.yaml") {
+		for _, v := range o.Spec.Template.Spec.Volumes {
+			want = append(want, v.Claim.Name)
+		}
+	}
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("claims (-used +defined):\n%s", diff)
 	}
 }
 
