@@ -30,9 +30,9 @@ type lab struct {
 	app            netip.AddrPort
 }
 
-func newLab(t *testing.T, mode mesh.Mode, serve func(*net.TCPConn)) *lab {
+func newLab(t *testing.T, mode mesh.Mode, serve func(*net.TCPConn), server ...func(*Config)) *lab {
 	m := &lab{ca: newTestCA(t)}
-	m.server = newNode(t, m.ca, "boards", "127.0.0.9")
+	m.server = newNode(t, m.ca, "boards", "127.0.0.9", server...)
 	m.client = newNode(t, m.ca, "app-ui", "127.0.0.5")
 	m.app = app(t, serve)
 	m.at = m.server.inboundFor(m.app)
@@ -240,8 +240,7 @@ func TestPermissiveServerSpeaksFirst(t *testing.T) {
 		hear(t, tls.Client(raw, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"istio"}, Certificates: []tls.Certificate{*cert}}))
 	})
 	t.Run("unknown sidecar within the hold", func(t *testing.T) {
-		m := newLab(t, mesh.ModePermissive, greeter)
-		m.server.cfg.Hold = time.Second
+		m := newLab(t, mesh.ModePermissive, greeter, func(c *Config) { c.Hold = time.Second })
 		raw := dial(t, "127.0.0.7", m.at)
 		time.Sleep(20 * time.Millisecond) // the greeting is there by now
 		cert := m.ca.issue(t, m.client.spiffe)

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -238,9 +239,9 @@ func TestHTTPClientGets503(t *testing.T) {
 func TestSimpleAndMutualFromFiles(t *testing.T) {
 	ca, dir := newTestCA(t), t.TempDir()
 	serverCert := ca.issue(t, "spiffe://partner/db", func(c *x509.Certificate) { c.DNSNames = []string{"db.partner.example"} })
-	wants := tls.NoClientCert
+	var wants atomic.Int64 // a tls.ClientAuthType
 	db := app(t, func(c *net.TCPConn) {
-		s := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{*serverCert}, ClientAuth: wants, ClientCAs: ca.pool})
+		s := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{*serverCert}, ClientAuth: tls.ClientAuthType(wants.Load()), ClientCAs: ca.pool})
 		io.Copy(s, s)
 		s.CloseWrite()
 	})
@@ -281,7 +282,7 @@ func TestSimpleAndMutualFromFiles(t *testing.T) {
 		{"MUTUAL", mesh.ClientTLS{Mode: mesh.ClientMutual, CACertificates: root, ClientCertificate: cert, PrivateKey: keyFile, SNI: "db.partner.example"}, tls.RequireAndVerifyClientCert, mesh.MutualTLS, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			wants = tc.server
+			wants.Store(int64(tc.server))
 			client := newNode(t, ca, "app-ui", "127.0.0.5")
 			client.apply(outboundConfig(db, "", tc.tls, mesh.TCP))
 			got, err := call(t, "127.0.0.5", client.outboundTo(vip), "ping")

@@ -90,15 +90,13 @@ func TestRegistryOnlyCutsPassthrough(t *testing.T) {
 // A client that has said nothing yet is not cut when its port tightens, but has
 // the time of a handshake to speak TLS.
 func TestSilentClientMeetsTightening(t *testing.T) {
-	m := newLab(t, mesh.ModePermissive, echo)
-	m.server.cfg.HandshakeTimeout = 100 * time.Millisecond
+	m := newLab(t, mesh.ModePermissive, echo, func(c *Config) { c.HandshakeTimeout = time.Second })
 	c := dial(t, "127.0.0.7", m.at)
 	m.server.row(func(c mesh.Connection) bool { return c.Upstream.IsValid() })
 	m.server.apply(inboundConfig(m.app.Port(), mesh.ModeStrict, mesh.TCP))
 	isReset(t, c)
 
 	m.server.apply(inboundConfig(m.app.Port(), mesh.ModePermissive, mesh.TCP))
-	m.server.cfg.HandshakeTimeout = 10 * time.Second
 	c = dial(t, "127.0.0.7", m.at)
 	m.server.row(func(c mesh.Connection) bool { return !ended(c) && c.Upstream.IsValid() })
 	m.server.apply(inboundConfig(m.app.Port(), mesh.ModeStrict, mesh.TCP))

@@ -124,7 +124,7 @@ func TestManyIdleConnections(t *testing.T) {
 	}
 	held := (heap() - before) / int64(n)
 	t.Logf("%d connections through two proxies hold %d KiB each", n, held>>10)
-	if held > 64<<10 {
+	if held > 100<<10 { // 53 KiB without the race detector, both proxies, client and workload
 		t.Errorf("an idle connection holds %d KiB", held>>10)
 	}
 	if live := m.server.table.size(); live != n {
