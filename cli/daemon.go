@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -37,10 +36,10 @@ func newProbe() *cobra.Command {
 	}
 }
 
-// probe says what the host forbids, if that is why a start failed.
-func (e *env) probe(_ context.Context) error {
-	if err := sandbox.Probe(e.Executable, "probe-inside"); err != nil {
-		return fmt.Errorf("this host does not allow the sandbox: %w", err)
+// blame puts what the host forbids in the place of an error that comes of it.
+func (e *env) blame(err error) error {
+	if probed := sandbox.Probe(e.Executable, "probe-inside"); probed != nil {
+		return fmt.Errorf("this host does not allow the sandbox: %w", probed)
 	}
-	return nil
+	return err
 }

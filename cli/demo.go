@@ -73,7 +73,7 @@ func demo(ctx context.Context, e *env, f *upFlags, exit, kept bool) (err error) 
 	m, err := local.Start(ctx, o, false, e.Executable, []string{"daemon"}, p.step)
 	p.done()
 	if err != nil {
-		return err
+		return e.blame(err)
 	}
 	defer func() {
 		if stop := local.Stop(context.WithoutCancel(ctx), o.Dir, 10*time.Second); err == nil && stop != local.ErrNotRunning {

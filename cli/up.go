@@ -121,7 +121,7 @@ func up(ctx context.Context, e *env, f *upFlags) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		return e.blame(err)
 	}
 	fmt.Fprintf(e.Out, "The mesh is up after %.1f s.\n\n", time.Since(start).Seconds())
 	describe(e.Out, m.State)

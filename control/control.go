@@ -171,7 +171,7 @@ func (c *Control) rebuild() {
 	c.firstAt = time.Time{}
 	c.mu.Unlock()
 
-	w, problems := source.Build(c.watcher.Objects(), "")
+	w, problems := source.Build(c.watcher.Objects(), c.cfg.CA.TrustDomain().Name())
 	next := uint64(1)
 	if old := c.current.Load(); old != nil {
 		w.Generation = old.world.Generation

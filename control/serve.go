@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -12,6 +13,7 @@ import (
 	"hasp/api"
 	"hasp/ca/csr"
 	"hasp/mesh"
+	"hasp/world"
 	"hasp/xds/server"
 )
 
@@ -24,19 +26,33 @@ func Identity(trustDomain string) string {
 	return mesh.Identity(trustDomain, api.DefaultMeshConfig().RootNamespace, Account)
 }
 
+// newcomer is how long a pod may be ahead of the World that has it.
+const newcomer = 3 * time.Second
+
 // known lets only identities that some workload has be signed: one whose last
-// pod is gone can no longer renew.
+// pod is gone can no longer renew. A pod that was just made may ask before its
+// World is built, so an unknown one waits a little.
 func (c *Control) known(id spiffeid.ID) error {
-	w := c.World()
-	if w == nil {
-		return fmt.Errorf("the control plane has not read the cluster yet")
-	}
-	for _, wl := range w.Workloads {
-		if wl.Role != mesh.RoleNone && wl.Identity(w.Mesh.TrustDomain) == id.String() {
+	patience := time.NewTimer(newcomer)
+	defer patience.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if w := c.World(); w != nil && meshed(w, id) {
 			return nil
 		}
+		select {
+		case <-tick.C:
+		case <-patience.C:
+			return fmt.Errorf("no workload of the mesh has the identity %s", id)
+		}
 	}
-	return fmt.Errorf("no workload of the mesh has the identity %s", id)
+}
+
+func meshed(w *world.World, id spiffeid.ID) bool {
+	return slices.ContainsFunc(w.Workloads, func(wl *mesh.Workload) bool {
+		return wl.Role != mesh.RoleNone && wl.Identity(w.Mesh.TrustDomain) == id.String()
+	})
 }
 
 // serve answers xDS and CSRs on every listener.

@@ -37,13 +37,13 @@ func (d *daemon) admin(ctx context.Context, stop func()) error {
 }
 
 func (d *daemon) serveStatus(w http.ResponseWriter, r *http.Request) {
-	s, err := readState(d.o.Dir)
+	s, err := d.status()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(Status{State: s, Control: d.control.Status()})
+	json.NewEncoder(w).Encode(s)
 }
 
 // serveHTTP until ctx ends.

@@ -15,6 +15,8 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
@@ -33,6 +35,8 @@ const (
 	// certificate.
 	tokenLife = 5 * time.Minute
 	maxTokens = 10000
+	// caReload is how often the CA's files are looked at.
+	caReload = 10 * time.Second
 )
 
 // Kubeconfig is where a mesh with this state directory keeps its kubeconfig.
@@ -112,11 +116,21 @@ func (d *daemon) run(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if err := d.wire(); err != nil {
+	if err := d.wire(ctx); err != nil {
 		return err
 	}
 	g.Go(func() error { return d.control.Run(ctx) })
-	g.Go(func() error { return d.sandbox.Run(ctx) })
+	g.Go(func() error {
+		// Pods of an earlier run start at once; their proxies must find a
+		// control plane that knows them.
+		select {
+		case <-d.control.Ready():
+		case <-ctx.Done():
+			return d.sandbox.Close()
+		}
+		return d.sandbox.Run(ctx)
+	})
+	g.Go(func() error { return d.keepCA(ctx) })
 	g.Go(func() error { return d.admin(ctx, stop) })
 	g.Go(func() error { return d.dashboard(ctx) })
 	g.Go(func() error {
@@ -143,22 +157,8 @@ func (d *daemon) run(ctx context.Context) error {
 	return err
 }
 
-// prepare opens everything that can fail before anything serves.
+// prepare opens the API server.
 func (d *daemon) prepare(ctx context.Context) error {
-	settings := api.DefaultMeshConfig()
-	td, err := spiffeid.TrustDomainFromString(settings.TrustDomain)
-	if err != nil {
-		return err
-	}
-	dir := filepath.Join(d.o.Dir, "ca")
-	if d.o.CACerts != "" {
-		dir = d.o.CACerts
-	}
-	d.authority, err = ca.Load(ca.Config{Dir: dir, TrustDomain: td, LeafTTL: d.o.CertLifetime})
-	if err != nil {
-		return err
-	}
-	d.tokens = ca.NewTokens(maxTokens, time.Now)
 	crds, err := api.CRDs()
 	if err != nil {
 		return err
@@ -177,8 +177,53 @@ func (d *daemon) prepare(ctx context.Context) error {
 	return err
 }
 
+// certify opens the CA. Its trust domain is that of the mesh's settings, which
+// are in the API.
+func (d *daemon) certify(ctx context.Context, client kubernetes.Interface) error {
+	settings := api.DefaultMeshConfig()
+	m, err := client.CoreV1().ConfigMaps(settings.RootNamespace).Get(ctx, api.MeshConfigName, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		return fmt.Errorf("read the mesh's settings: %w", err)
+	default:
+		if settings, err = api.ParseMeshConfig(m.Data[api.MeshConfigKey]); err != nil {
+			return fmt.Errorf("the mesh's settings, ConfigMap %s/%s: %w", m.Namespace, m.Name, err)
+		}
+	}
+	td, err := spiffeid.TrustDomainFromString(settings.TrustDomain)
+	if err != nil {
+		return fmt.Errorf("the mesh's settings: trustDomain: %w", err)
+	}
+	dir := filepath.Join(d.o.Dir, "ca")
+	if d.o.CACerts != "" {
+		dir = d.o.CACerts
+	}
+	d.authority, err = ca.Load(ca.Config{Dir: dir, TrustDomain: td, LeafTTL: d.o.CertLifetime})
+	d.tokens = ca.NewTokens(maxTokens, time.Now)
+	return err
+}
+
+// keepCA renews the mesh's own intermediate in time, and takes over a CA that
+// was replaced by files. One that cannot sign is refused, and the last good one
+// goes on.
+func (d *daemon) keepCA(ctx context.Context) error {
+	tick := time.NewTicker(caReload)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := d.authority.Reload(); err != nil {
+				d.log.Error("the CA's files are not taken over", slog.Any("error", err))
+			}
+		}
+	}
+}
+
 // wire makes the parts that need the API server.
-func (d *daemon) wire() error {
+func (d *daemon) wire(ctx context.Context) error {
 	rc := d.api.RESTConfig()
 	dyn, err := dynamic.NewForConfig(rc)
 	if err != nil {
@@ -186,6 +231,9 @@ func (d *daemon) wire() error {
 	}
 	client, err := kubernetes.NewForConfig(rc)
 	if err != nil {
+		return err
+	}
+	if err := d.certify(ctx, client); err != nil {
 		return err
 	}
 	var lns []net.Listener

@@ -48,12 +48,17 @@ type Problem struct {
 
 func (p Problem) String() string { return fmt.Sprintf("%s: %s", p.Object, p.Message) }
 
-// Build makes a snapshot. root names the namespace to look for the settings in
-// when no ConfigMap "istio" says otherwise; empty means istio-system.
-func Build(o *Objects, root string) (*world.World, []Problem) {
+// Build makes a snapshot. trustDomain is that of the running CA, which a mesh
+// cannot change while it runs; empty (no mesh runs) takes what the settings say.
+func Build(o *Objects, trustDomain string) (*world.World, []Problem) {
 	var problems []Problem
 	w := &world.World{}
-	w.Mesh, problems = meshConfig(o.ConfigMaps, root)
+	w.Mesh, problems = meshConfig(o.ConfigMaps)
+	if trustDomain != "" && trustDomain != w.Mesh.TrustDomain {
+		problems = append(problems, Problem{settings(w.Mesh.RootNamespace),
+			fmt.Sprintf("trustDomain: the running CA signs for %s; restart the mesh to go over to %s", trustDomain, w.Mesh.TrustDomain)})
+		w.Mesh.TrustDomain = trustDomain
+	}
 
 	w.Policies = sorted(o.Policies)
 	w.MeshPolicies = sorted(o.MeshPolicies)
@@ -76,26 +81,28 @@ func Build(o *Objects, root string) (*world.World, []Problem) {
 
 // meshConfig reads the ConfigMap istio of the root namespace. A settings text
 // that does not parse is a Problem, and the defaults serve.
-func meshConfig(maps []*corev1.ConfigMap, root string) (*api.MeshConfig, []Problem) {
+func meshConfig(maps []*corev1.ConfigMap) (*api.MeshConfig, []Problem) {
 	def := api.DefaultMeshConfig()
-	if root != "" {
-		def.RootNamespace = root
-	}
 	for _, m := range maps {
-		if m.Name != "istio" || m.Namespace != def.RootNamespace {
+		if m.Name != api.MeshConfigName || m.Namespace != def.RootNamespace {
 			continue
 		}
-		text, ok := m.Data["mesh"]
+		text, ok := m.Data[api.MeshConfigKey]
 		if !ok {
 			continue
 		}
 		c, err := api.ParseMeshConfig(text)
 		if err != nil {
-			return def, []Problem{{mesh.Origin{Kind: "ConfigMap", Namespace: m.Namespace, Name: m.Name, Level: mesh.LevelMesh}, err.Error()}}
+			return def, []Problem{{settings(m.Namespace), err.Error()}}
 		}
 		return c, nil
 	}
 	return def, nil
+}
+
+// settings is the origin of what the mesh-wide settings say.
+func settings(namespace string) mesh.Origin {
+	return mesh.Origin{Kind: "ConfigMap", Namespace: namespace, Name: api.MeshConfigName, Level: mesh.LevelMesh}
 }
 
 // secrets keeps the TLS secrets, under NAMESPACE/NAME.
