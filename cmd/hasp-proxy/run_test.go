@@ -118,18 +118,22 @@ func TestGatewayProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ports := freePorts(t, 3)
 	boot := mesh.Bootstrap{
 		Node: "shop/gateway-1", Identity: gateway, Role: mesh.RoleGateway,
 		ControlPlane: p.addr, ControlPlaneID: istiod, Roots: string(p.ca.Bundle()), Token: token,
 		Inherited: map[uint16]int{8080: given(t, frontFile)},
-		AdminPort: freePort(t), HealthPort: freePort(t), MetricsPort: freePort(t),
+		AdminPort: ports[0], HealthPort: ports[1], MetricsPort: ports[2],
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var logs, access lockedBuffer
 	done := make(chan error, 1)
+	bootFD := pipeOf(t, boot)
 	go func() {
-		done <- run(ctx, options{bootstrapFD: pipeOf(t, boot), accessLog: "text", drain: time.Second}, &access, &logs)
+		err := run(ctx, options{bootstrapFD: bootFD, accessLog: "text", drain: time.Second}, &access, &logs)
+		fmt.Fprintln(&logs, "run ended:", err)
+		done <- err
 	}()
 
 	eventually(t, &logs, fmt.Sprintf("http://127.0.0.1:%d/healthz/ready", boot.HealthPort), "LIVE\n")
@@ -206,14 +210,19 @@ func given(t *testing.T, f *os.File) int {
 	return fd
 }
 
-func freePort(t *testing.T) uint16 {
+// freePorts are n different ports that nobody listens on.
+func freePorts(t *testing.T, n int) []uint16 {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var out []uint16
+	for range n {
+		ln, err := net.Listen("tcp", ":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close() // not before all are chosen
+		out = append(out, uint16(ln.Addr().(*net.TCPAddr).Port))
 	}
-	defer ln.Close()
-	return uint16(ln.Addr().(*net.TCPAddr).Port)
+	return out
 }
 
 // eventually gets a URL until the answer is what it should be.
