@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -61,25 +62,20 @@ func (d *daemon) bringUp(ctx context.Context) error {
 	return nil
 }
 
-// available waits until every Deployment has the replicas it wants.
+// available waits until every Deployment has as many ready pods as it wants.
 func (d *daemon) available(ctx context.Context, client kubernetes.Interface) error {
+	select {
+	case <-d.sandbox.Recovered():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	said := ""
 	for {
-		list, err := client.AppsV1().Deployments("").List(ctx, metav1.ListOptions{})
+		missing, err := unready(ctx, client)
 		if err != nil {
 			return err
-		}
-		var missing []string
-		for _, dep := range list.Items {
-			want := int32(1)
-			if dep.Spec.Replicas != nil {
-				want = *dep.Spec.Replicas
-			}
-			if dep.Status.ObservedGeneration < dep.Generation || dep.Status.AvailableReplicas < want {
-				missing = append(missing, dep.Name)
-			}
 		}
 		if len(missing) == 0 {
 			return nil
@@ -94,6 +90,42 @@ func (d *daemon) available(ctx context.Context, client kubernetes.Interface) err
 		case <-tick.C:
 		}
 	}
+}
+
+// unready are the Deployments with fewer ready pods than they want.
+func unready(ctx context.Context, client kubernetes.Interface) ([]string, error) {
+	deployments, err := client.AppsV1().Deployments("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	pods, err := client.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	ready := map[types.UID]int32{} // by owner
+	for i := range pods.Items {
+		p := &pods.Items[i]
+		owner := metav1.GetControllerOf(p)
+		if owner == nil || p.DeletionTimestamp != nil {
+			continue
+		}
+		for _, c := range p.Status.Conditions {
+			if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
+				ready[owner.UID]++
+			}
+		}
+	}
+	var missing []string
+	for _, dep := range deployments.Items {
+		want := int32(1)
+		if dep.Spec.Replicas != nil {
+			want = *dep.Spec.Replicas
+		}
+		if ready[dep.UID] < want {
+			missing = append(missing, dep.Name)
+		}
+	}
+	return missing, nil
 }
 
 // appliedMark is the ConfigMap that remembers a project whose manifests were

@@ -77,6 +77,8 @@ type Sandbox struct {
 	resolver *resolver
 	pods     *pods
 	close    sync.Once
+
+	recovered chan struct{} // closed by disown
 }
 
 // New builds the fabric in the network namespace that Command made, so that
@@ -102,7 +104,7 @@ func New(cfg Config) (*Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sandbox{cfg: cfg, log: cfg.Log, fabric: f, resolver: newResolver(cfg.ExtraHosts)}
+	s := &Sandbox{cfg: cfg, log: cfg.Log, fabric: f, resolver: newResolver(cfg.ExtraHosts), recovered: make(chan struct{})}
 	if s.dns, err = listenDNS(Gateway, Gateway6); err != nil {
 		f.close()
 		return nil, err
@@ -133,6 +135,9 @@ func (s *Sandbox) Close() error {
 // the pods up again.
 func (s *Sandbox) Run(ctx context.Context) error {
 	defer s.Close()
+	if err := s.disown(ctx); err != nil {
+		return err
+	}
 	factory := informers.NewSharedInformerFactory(s.cfg.Client, 0)
 	defer factory.Shutdown()
 	watch, err := newWatch(factory)
