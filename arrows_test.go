@@ -37,11 +37,12 @@ var arrows = map[string]string{
 	"capture":     "",
 
 	// The wiring: joins edges, decides nothing.
-	"dashboard": "",
-	"control":        "api ca ca/csr compile mesh policy source world xds xds/server",
+	"control":        "api ca ca/csr compile mesh source world xds xds/server",
+	"local":          "api apiserver ca control dashboard mesh sandbox",
+	"cli":            "api local mesh policy sandbox source world",
+	"cmd/hasp":       "cli local",
+	"dashboard":      "",
 	"sandbox":        "capture mesh",
-	"cli":            "api apiserver ca compile control mesh policy sandbox source world",
-	"cmd/hasp":       "cli",
 	"cmd/hasp-proxy": "ca/csr capture mesh proxy proxy/relay xds/client",
 }
 

@@ -149,4 +149,3 @@ func TestLock(t *testing.T) {
 	s.Close()
 	s.Close()
 }
-

@@ -59,7 +59,7 @@ func TestTCPMetricsOfBothEnds(t *testing.T) {
 	}{{m.client, "source"}, {m.server, "destination"}} {
 		labels := fmt.Sprintf(bothEndsLabels, end.reporter, "tcp", "")
 		end.n.row(func(c mesh.Connection) bool { return c.Sent == 1 && c.Received == 1 }) // counted after it was written
-		s := scrape(t, end.n) // while it lives
+		s := scrape(t, end.n)                                                             // while it lives
 		for name, want := range map[string]string{
 			"istio_tcp_connections_opened_total": "1", "istio_tcp_sent_bytes_total": "1", "istio_tcp_received_bytes_total": "1", "istio_tcp_connections_closed_total": "0",
 		} {
