@@ -60,8 +60,9 @@ func (p *Proxy) inbound(r *row) {
 	p.carry(r, client, app)
 }
 
-// strict wants mutual TLS. A client that speaks anything else gets no byte for
-// an answer, not even an alert.
+// strict wants mutual TLS. A client that speaks plaintext gets no byte for an
+// answer, not even an alert: that is noted here and refused by settle, the one
+// place that decides.
 func (p *Proxy) strict(r *row, s *settings) (*relay.Side, error) {
 	if err := r.client.SetReadDeadline(time.Now().Add(p.cfg.HandshakeTimeout)); err != nil {
 		return nil, err
@@ -72,12 +73,9 @@ func (p *Proxy) strict(r *row, s *settings) (*relay.Side, error) {
 	}
 	if first != recordHandshake {
 		p.metrics.handshakeFailed("server", errPlaintext)
-		f := r.snapshot()
-		f.Security = mesh.Plaintext
-		if v := judge(s, &f); !v.Allow {
-			return nil, errors.New(v.Why)
-		}
-		return nil, errPlaintext
+		peer, known := s.peers[r.snapshot().Source.Addr()]
+		p.plaintext(r, whyPlaintext(peer, known))
+		return relay.TCP(r.client, nil), nil
 	}
 	return p.terminate(r, s, nil)
 }
