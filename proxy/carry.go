@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"hasp/mesh"
 	"hasp/proxy/relay"
@@ -42,7 +43,8 @@ func (r *row) broke(err error) {
 // us, since it may be the application's own TLS.
 func (p *Proxy) observe(r *row, se *series) relay.Observer {
 	f := r.snapshot()
-	o := &observer{row: r, fresh: f.Security == mesh.Plaintext}
+	o := &observer{row: r}
+	o.fresh.Store(f.Security == mesh.Plaintext)
 	if f.Protocol == mesh.HTTP && f.Security != mesh.PassedTLS {
 		o.http = newHTTPWatch(p.cfg.Now, func(x exchange) { p.metrics.exchange(se, x) })
 		r.watchHTTP(o.http)
@@ -53,13 +55,13 @@ func (p *Proxy) observe(r *row, se *series) relay.Observer {
 type observer struct {
 	row   *row
 	http  *httpWatch
-	fresh bool // the client has sent nothing yet, and not under our TLS
+	fresh atomic.Bool // the client has sent nothing yet, and not under our TLS
 }
 
 // FromClient implements relay.Observer.
 func (o *observer) FromClient(p []byte) {
-	if o.fresh {
-		o.fresh = false
+	if o.fresh.Load() {
+		o.fresh.Store(false)
 		if p[0] == recordHandshake {
 			o.row.set(func(f *mesh.Connection) { f.Security = mesh.PassedTLS })
 		}
@@ -67,6 +69,11 @@ func (o *observer) FromClient(p []byte) {
 	if o.http != nil {
 		o.http.fromClient(p)
 	}
+}
+
+// Finished implements relay.Observer.
+func (o *observer) Finished() bool {
+	return !o.fresh.Load() && (o.http == nil || o.http.stopped())
 }
 
 // FromUpstream implements relay.Observer.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hasp/mesh"
@@ -26,6 +27,8 @@ type gateways struct {
 	// errorLog takes what net/http has to say: strangers' failed handshakes,
 	// responses that nobody waited for.
 	errorLog *log.Logger
+
+	outside atomic.Int64 // connections from outside
 
 	mu    sync.Mutex
 	pools map[string]*upstreamPool // by poolKey
@@ -110,6 +113,7 @@ func (p *Proxy) openPort(port uint16) (*gatewayPort, error) {
 		IdleTimeout:       5 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          p.gateways.errorLog,
+		ConnState:         p.gateways.connState,
 	}
 	go func() {
 		defer close(g.done)
@@ -131,6 +135,24 @@ func (g *gatewayPort) shutdown() {
 	<-g.done
 }
 
+// enter counts a connection from outside, unless there are too many.
+func (g *gateways) enter() bool {
+	if g.outside.Add(1) <= int64(g.p.cfg.MaxConnections) {
+		return true
+	}
+	g.outside.Add(-1)
+	g.p.metrics.overload.Inc()
+	return false
+}
+
+// connState counts the connections from outside that ended. One that was
+// upgraded goes on, and is counted by its upstream connection in the table.
+func (g *gateways) connState(_ net.Conn, s http.ConnState) {
+	if s == http.StateClosed || s == http.StateHijacked {
+		g.outside.Add(-1)
+	}
+}
+
 // gatewayListener wraps each connection in TLS or not, as the configuration of
 // the moment says.
 type gatewayListener struct {
@@ -147,7 +169,7 @@ func (l *gatewayListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		s := l.p.settings.Load()
-		if g := s.gateway[l.port]; g != nil {
+		if g := s.gateway[l.port]; g != nil && l.p.gateways.enter() {
 			return g.wrap(c), nil
 		}
 		if tcp, ok := c.(*net.TCPConn); ok {

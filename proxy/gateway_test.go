@@ -284,3 +284,34 @@ func (n *node) row0() (dst netip.AddrPort) {
 	n.dst.Range(func(_, v any) bool { dst = v.(netip.AddrPort); return false })
 	return dst
 }
+
+// A gateway takes so many connections from outside and resets the rest.
+func TestGatewayBoundsConnections(t *testing.T) {
+	m := newGatewayLab(t, mirror)
+	m.gw.cfg.MaxConnections = 2 // nothing has been served yet
+	m.gw.apply(m.config)
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), m.http)
+	talkHTTP := func() (net.Conn, error) {
+		c := dial(t, "127.0.0.1", at)
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		_, err := http.ReadResponse(bufio.NewReader(c), nil)
+		return c, err
+	}
+	a, err := talkHTTP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := talkHTTP(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := talkHTTP(); err == nil {
+		t.Error("a third was served")
+	}
+	a.Close()
+	for end := time.Now().Add(5 * time.Second); m.gw.gateways.outside.Load() > 1 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := talkHTTP(); err != nil {
+		t.Errorf("after one left: %v", err)
+	}
+}

@@ -142,6 +142,13 @@ func (w *httpWatch) finish(code int, broken string) {
 // requests is how many were seen.
 func (w *httpWatch) requests() uint64 { return w.count.Load() }
 
+// stopped is true once there is nothing to follow any more.
+func (w *httpWatch) stopped() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.opaque
+}
+
 // isHTTP is false for a connection that turned out to be something else.
 func (w *httpWatch) isHTTP() bool {
 	w.mu.Lock()

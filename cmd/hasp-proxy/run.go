@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"golang.org/x/sync/errgroup"
 
@@ -46,6 +47,9 @@ func run(ctx context.Context, opts options, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if err := p.Registerer().Register(connected(follower)); err != nil {
+		return err
+	}
 	listeners, err := listen(ctx, boot)
 	if err != nil {
 		return err
@@ -68,6 +72,18 @@ func run(ctx context.Context, opts options, stdout, stderr io.Writer) error {
 		return p.Run(ctx, listeners)
 	})
 	return g.Wait()
+}
+
+// connected is 1 while the control plane is there. The proxy works without it.
+func connected(c *client.Client) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "hasp_control_plane_connected", Help: "Whether the stream to the control plane is up.",
+	}, func() float64 {
+		if c.Status().Connected {
+			return 1
+		}
+		return 0
+	})
 }
 
 func newSource(boot *mesh.Bootstrap, dial func(context.Context, string) (net.Conn, error), log *slog.Logger) (*csr.Source, error) {

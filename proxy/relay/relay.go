@@ -33,6 +33,9 @@ type Relayer interface {
 type Observer interface {
 	FromClient(p []byte)
 	FromUpstream(p []byte)
+	// Finished is true once the observer wants no more bytes; they may then
+	// travel without coming into the process. It is asked from both directions.
+	Finished() bool
 }
 
 // Meter counts while the relay runs; it may be read at any time.
@@ -81,6 +84,7 @@ func (Portable) Relay(client, upstream *Side, m *Meter, o Observer) error {
 	down := &direction{src: upstream, dst: client, fromUpstream: true, count: &m.Sent, seen: &m.lastSeen}
 	if o != nil {
 		up.observe, down.observe = o.FromClient, o.FromUpstream
+		up.finished, down.finished = o.Finished, o.Finished
 	}
 	var first atomic.Pointer[Error]
 	run := func(d *direction) {
@@ -111,7 +115,8 @@ type direction struct {
 	fromUpstream bool
 	count        *atomic.Uint64
 	seen         *atomic.Int64
-	observe      func([]byte)
+	observe      func([]byte) // nil without an observer, as is finished
+	finished     func() bool
 }
 
 func (d *direction) run() *Error {
@@ -128,6 +133,9 @@ func (d *direction) run() *Error {
 				return &Error{Upstream: !d.fromUpstream, Op: "write", Err: err}
 			}
 			d.count.Add(uint64(len(p)))
+		}
+		if err == nil && len(p) == bufferSize && d.mayBypass() {
+			err = d.bypass()
 		}
 		switch {
 		case err == nil:

@@ -228,6 +228,8 @@ type record struct {
 func (r *record) FromClient(p []byte)   { r.mu.Lock(); defer r.mu.Unlock(); r.client.Write(p) }
 func (r *record) FromUpstream(p []byte) { r.mu.Lock(); defer r.mu.Unlock(); r.up.Write(p) }
 
+func (r *record) Finished() bool { return false }
+
 func TestHeadComesFirstAndIsObserved(t *testing.T) {
 	c, cs := tcpPair(t)
 	u, us := tcpPair(t)
