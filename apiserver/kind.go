@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"time"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -34,6 +35,7 @@ type kind[T any] struct {
 	keepSpec           func(to, from *T)                 // copies what a status update must not touch
 	fields             func(*T) fields.Set               // selectable besides metadata.name and .namespace
 	grace              func(*T, *metav1.DeleteOptions)   // decides the grace period; nil: none
+	ttl                time.Duration                     // after which it is forgotten; 0: never
 	columns            []metav1.TableColumnDefinition
 	row                func(*T) []any
 }
@@ -59,6 +61,7 @@ type kindInfo struct {
 	resource, singular     string
 	shortNames, categories []string
 	namespaced, status     bool
+	ttl                    time.Duration
 	columns                []metav1.TableColumnDefinition
 	selectable             []string
 }
@@ -69,7 +72,7 @@ func (i kindInfo) groupResource() schema.GroupResource {
 
 func (k kind[T]) info() kindInfo {
 	i := kindInfo{gv: k.gv, resource: k.resource, singular: k.singular, shortNames: k.shortNames, categories: k.categories,
-		namespaced: !k.clusterScoped, status: k.keepStatus != nil, columns: k.columns, selectable: []string{"metadata.name"}}
+		namespaced: !k.clusterScoped, status: k.keepStatus != nil, ttl: k.ttl, columns: k.columns, selectable: []string{"metadata.name"}}
 	if i.namespaced {
 		i.selectable = append(i.selectable, "metadata.namespace")
 	}

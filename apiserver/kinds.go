@@ -3,6 +3,7 @@ package apiserver
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -149,6 +150,7 @@ func eventKind() anyKind {
 		gv: corev1.SchemeGroupVersion, resource: "events", singular: "event", shortNames: []string{"ev"},
 		newObject: func() runtime.Object { return &corev1.Event{} },
 		newList:   func() runtime.Object { return &corev1.EventList{} },
+		ttl:       time.Hour, // as on a cluster
 		validate: func(e *corev1.Event) field.ErrorList {
 			if e.InvolvedObject.Namespace != "" && e.InvolvedObject.Namespace != e.Namespace {
 				return field.ErrorList{field.Invalid(field.NewPath("involvedObject", "namespace"), e.InvolvedObject.Namespace, "does not match event.namespace")}

@@ -14,11 +14,16 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// The Kubernetes libraries log through one logger of the process. The first
-// server's takes them; their detail levels stay off.
+// The Kubernetes libraries log through one logger of the process, which the
+// first server takes over; their detail levels stay off.
 var routeKlog sync.Once
 
+// stopping is set while a server of this process ends: the libraries then call
+// every request that is cut off an error.
+var stopping atomic.Bool
+
 func routeLogs(log *slog.Logger) {
+	stopping.Store(false)
 	routeKlog.Do(func() { klog.SetSlogLogger(slog.New(noHangUps{log.Handler()}).With("from", "kubernetes")) })
 }
 
@@ -27,10 +32,10 @@ func routeLogs(log *slog.Logger) {
 type noHangUps struct{ slog.Handler }
 
 func (h noHangUps) Handle(ctx context.Context, r slog.Record) error {
-	routine := false
+	routine := stopping.Load()
 	r.Attrs(func(a slog.Attr) bool {
 		err, ok := a.Value.Any().(error)
-		routine = ok && (errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe))
+		routine = routine || ok && (errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe))
 		return !routine
 	})
 	if routine {
@@ -43,24 +48,25 @@ func (h noHangUps) WithAttrs(as []slog.Attr) slog.Handler { return noHangUps{h.H
 func (h noHangUps) WithGroup(name string) slog.Handler    { return noHangUps{h.Handler.WithGroup(name)} }
 
 // etcdLogger hands etcd's errors to log. Its warnings (a slow disk, mostly) and
-// the rest are details, and so is everything once closing is set: etcd calls
-// its own end an error.
-func etcdLogger(log *slog.Logger, closing *atomic.Bool) *zap.Logger {
-	return zap.New(slogCore{log.With("from", "etcd"), closing})
+// the rest are details, and so is everything while it stops: it calls its own
+// end an error.
+func etcdLogger(log *slog.Logger) *zap.Logger {
+	return zap.New(slogCore{log.With("from", "etcd")})
 }
 
+// tooEarly is what etcd says in the first seconds of a new store, and then
+// tries again: it looks for a term before the first entry is applied.
+const tooEarly = "failed to update storage version"
+
 // slogCore is the way from zap to slog.
-type slogCore struct {
-	log     *slog.Logger
-	closing *atomic.Bool
-}
+type slogCore struct{ log *slog.Logger }
 
 func (c slogCore) Enabled(l zapcore.Level) bool {
 	return c.log.Enabled(context.Background(), c.level(l))
 }
 
 func (c slogCore) With(fields []zapcore.Field) zapcore.Core {
-	return slogCore{c.log.With(attrs(fields)...), c.closing}
+	return slogCore{c.log.With(attrs(fields)...)}
 }
 
 func (c slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -71,7 +77,11 @@ func (c slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Chec
 }
 
 func (c slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.log.Log(context.Background(), c.level(e.Level), e.Message, attrs(fields)...)
+	level := c.level(e.Level)
+	if e.Message == tooEarly {
+		level = slog.LevelDebug
+	}
+	c.log.Log(context.Background(), level, e.Message, attrs(fields)...)
 	return nil
 }
 
@@ -80,7 +90,7 @@ func (slogCore) Sync() error { return nil }
 // level shifts etcd down: its info is our debug.
 func (c slogCore) level(l zapcore.Level) slog.Level {
 	switch {
-	case c.closing.Load():
+	case stopping.Load():
 		return slog.LevelDebug
 	case l >= zapcore.ErrorLevel:
 		return slog.LevelError

@@ -23,6 +23,9 @@ import (
 // recheck is how soon a Namespace that is not empty yet is looked at again.
 const recheck = 50 * time.Millisecond
 
+// syncTimeout bounds the work on one Namespace; the rest is for the next turn.
+const syncTimeout = 10 * time.Second
+
 // namespaces is the controller of Namespaces: each gets its default
 // ServiceAccount, and one that is being deleted is emptied first.
 type namespaces struct {
@@ -64,7 +67,10 @@ func (n *namespaces) run(ctx context.Context) error {
 
 func (n *namespaces) handle(ctx context.Context, name string) {
 	defer n.queue.Done(name)
-	more, err := n.sync(ctx, name)
+	// What has begun is finished, even if the server is about to stop.
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), syncTimeout)
+	defer cancel()
+	more, err := n.sync(work, name)
 	switch {
 	case err != nil && ctx.Err() == nil:
 		n.log.Warn("namespace not in order yet", "namespace", name, "err", err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,12 +37,11 @@ func (s *Server) run(ctx context.Context) error {
 	start := time.Now()
 	servers := s.cfg.EtcdServers
 	if len(servers) == 0 {
-		var closing atomic.Bool
-		e, err := startEtcd(ctx, s.cfg.Dir, s.cfg.History, etcdLogger(s.cfg.Log, &closing))
+		e, err := startEtcd(ctx, s.cfg.Dir, s.cfg.History, etcdLogger(s.cfg.Log))
 		if err != nil {
 			return err
 		}
-		defer func() { closing.Store(true); e.Close() }()
+		defer e.Close()
 		servers = []string{"unix://" + etcdSock(s.cfg.Dir)}
 		s.cfg.Log.Debug("etcd ready", "after", time.Since(start))
 	}
@@ -51,17 +49,25 @@ func (s *Server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// The server outlives what talks to it from here.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		if err := front.RunWithContext(ctx); err != nil {
+		if err := front.RunWithContext(serving); err != nil {
 			return err
 		}
-		if ctx.Err() == nil {
+		if serving.Err() == nil {
 			return errors.New("the server ended by itself")
 		}
 		return nil
 	})
-	g.Go(func() error { return s.furnish(ctx, start) })
+	g.Go(func() error {
+		defer stop()
+		err := s.furnish(ctx, start)
+		stopping.Store(true)
+		return err
+	})
 	return g.Wait()
 }
 

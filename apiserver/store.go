@@ -41,6 +41,9 @@ func newStore(k anyKind, scheme *runtime.Scheme, opts generic.RESTOptionsGetter)
 	if k.graceful() {
 		s.DeleteStrategy = gracefulStrategy{st}
 	}
+	if i.ttl > 0 {
+		s.TTLFunc = func(runtime.Object, uint64, bool) (uint64, error) { return uint64(i.ttl.Seconds()), nil }
+	}
 	if err := s.CompleteWithOptions(&generic.StoreOptions{RESTOptions: opts, AttrFunc: attributes(k)}); err != nil {
 		return store{}, fmt.Errorf("store of %s: %w", i.resource, err)
 	}

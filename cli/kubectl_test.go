@@ -13,8 +13,6 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes"
 
 	"hasp/api"
@@ -147,7 +145,7 @@ func startServer(t *testing.T) string {
 	ctx, cancel := context.WithCancel(context.Background())
 	box := &fakeSandbox{}
 	s, err := apiserver.New(ctx, apiserver.Config{Dir: t.TempDir(), Listener: l, ExternalURL: "https://" + l.Addr().String(), CRDs: crds,
-		Namespace: "microservices-demo", Node: "hasp", Streams: box, Validate: noStarInside, Warnings: warnAboutStar})
+		Namespace: "microservices-demo", Node: "hasp", Streams: box, Validate: api.ValidateUnstructured, Warnings: api.WarningsUnstructured})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,20 +169,4 @@ func startServer(t *testing.T) string {
 		}
 	})
 	return s.Kubeconfig()
-}
-
-// noStarInside stands for the product's validation: it refuses one thing.
-func noStarInside(u *unstructured.Unstructured) field.ErrorList {
-	host, _, _ := unstructured.NestedString(u.Object, "spec", "host")
-	if strings.LastIndex(host, "*") > 0 {
-		return field.ErrorList{field.Invalid(field.NewPath("spec", "host"), host, "a wildcard may only stand for the whole first label, as in *.example.com")}
-	}
-	return nil
-}
-
-func warnAboutStar(u *unstructured.Unstructured) []string {
-	if host, _, _ := unstructured.NestedString(u.Object, "spec", "host"); host == "*" {
-		return []string{`spec.host: "*" is every host there is`}
-	}
-	return nil
 }
