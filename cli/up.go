@@ -79,10 +79,8 @@ func (f *upFlags) options(e *env) (local.Options, error) {
 	if o.CACerts != "" {
 		o.CACerts = absolute(e.Dir, o.CACerts)
 	}
-	for _, program := range []string{"hasp-proxy"} {
-		if _, err := os.Stat(filepath.Join(o.Bin, program)); err != nil {
-			return o, fmt.Errorf("%s is not beside %s; build both with make build", program, e.Executable)
-		}
+	if _, err := os.Stat(filepath.Join(o.Bin, "hasp-proxy")); err != nil {
+		return o, fmt.Errorf("hasp-proxy is not beside %s; build both with make build", e.Executable)
 	}
 	return o, nil
 }

@@ -2,10 +2,13 @@ package local
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	corev1 "k8s.io/api/core/v1"
 )
+
+var errNoSandbox = errors.New("the sandbox is not running yet")
 
 // lateStreams hands the API server's log and attach calls to the sandbox, which
 // is made after it.

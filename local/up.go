@@ -3,7 +3,6 @@ package local
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -224,5 +223,3 @@ func ignoreExists(err error) error {
 	}
 	return err
 }
-
-var errNoSandbox = errors.New("the sandbox is not running yet")
