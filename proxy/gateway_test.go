@@ -22,12 +22,11 @@ import (
 
 // gatewayLab is a gateway in front of a STRICT server.
 type gatewayLab struct {
-	ca              *testCA
-	gw, server      *node
-	at              netip.AddrPort // of the server's inbound listener
-	http, https     uint16
-	config          mesh.ProxyConfig
-	requestsAtStart int
+	ca          *testCA
+	gw, server  *node
+	at          netip.AddrPort // of the server's inbound listener
+	http, https uint16
+	config      mesh.ProxyConfig
 }
 
 func newGatewayLab(t *testing.T, h http.Handler) *gatewayLab {

@@ -98,7 +98,7 @@ func clientMode(t mesh.ClientTLS) string {
 	case t.Auto:
 		return "AUTO"
 	}
-	return string(mesh.ClientDisable)
+	return "UNSET" // plaintext, because nothing asks for more
 }
 
 func demand(mode string, o mesh.Origin) string {
