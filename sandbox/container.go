@@ -95,10 +95,10 @@ func (c *container) wait(reason, message string) {
 	})
 }
 
-// refuse ends a container that never ran, with the reason as its output.
+// refuse ends a container that never ran. Its log is there, and empty: the
+// message is in its status, which is where "kubectl run -i" takes it from.
 func (c *container) refuse(reason, message string) {
 	if l, err := createLog(c.logDir(), int(c.restarts)); err == nil {
-		_ = l.append(streamErr, []byte(message+"\n"))
 		l.close()
 	}
 	now := metav1.Now()

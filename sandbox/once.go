@@ -31,7 +31,6 @@ func (c *container) once(ctx context.Context, grace func() graceful) int {
 	c.mu.Unlock()
 	r, err := c.begin(ctx, l)
 	if err != nil {
-		_ = l.append(streamErr, []byte(err.Error()+"\n"))
 		l.close()
 		return c.ended(begin, codeCannotRun, "StartError", err.Error())
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -53,8 +54,7 @@ func (p *pod) plan(obj *corev1.Pod, resumed bool) error {
 	return unknown
 }
 
-// cannotStart says why in the pod's status and, so that "kubectl run -i" shows
-// it, in its log. A pod that is to be restarted waits, as it would for an image
+// cannotStart says why in the pod's status. A pod that is to be restarted waits, as it would for an image
 // that cannot be pulled; another one failed.
 func (p *pod) cannotStart(obj *corev1.Pod, err error) {
 	reason := "CannotStart"
@@ -130,12 +130,37 @@ func (p *pod) report(ctx context.Context) {
 			return
 		case <-p.changed:
 		}
+		p.linger(ctx)
 		for p.writeStatus(ctx) != nil && pause(ctx, retryPeriod/10) {
 		}
 	}
 }
 
+// quick is how long a pod that is to run once has to be over before it is said
+// to run.
+const quick = 300 * time.Millisecond
+
+// linger spares the API server the news of a pod that is over at once. It is
+// also what users of "kubectl run -i" are used to, since a kubelet looks at its
+// containers once a second: they see the output of a short command, and not the
+// ceremony of attaching to one that has just ended.
+func (p *pod) linger(ctx context.Context) {
+	obj := p.object()
+	if restartPolicy(obj) != corev1.RestartPolicyNever || obj.Status.Phase == corev1.PodRunning || p.status(obj.Status).Phase != corev1.PodRunning {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	for _, c := range p.all() {
+		if c.kind == appKind && !c.await(ctx, func(c *container) bool { return c.done }) {
+			return
+		}
+	}
+}
+
 func (p *pod) writeStatus(ctx context.Context) error {
+	p.writing.Lock()
+	defer p.writing.Unlock()
 	obj := p.object()
 	client := p.s.cfg.Client.CoreV1().Pods(obj.Namespace)
 	for {

@@ -33,6 +33,7 @@ type pod struct {
 	changed bell          // the status has to be written
 	gone    chan struct{} // the object is to go, or went
 	goOnce  sync.Once
+	writing sync.Mutex // one write of the status at a time
 
 	mu      sync.Mutex
 	obj     *corev1.Pod // newest
@@ -170,6 +171,8 @@ func (p *pod) live(life, sandbox context.Context) {
 		return
 	}
 	defer p.disconnect()
+	// The mesh should know whose address it is before the first packet.
+	_ = p.writeStatus(life) // else report will
 	p.play(life, sandbox)
 }
 
