@@ -291,9 +291,13 @@ func TestGatewayBoundsConnections(t *testing.T) {
 	m.gw.apply(m.config)
 	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), m.http)
 	talkHTTP := func() (net.Conn, error) {
-		c := dial(t, "127.0.0.1", at)
+		c, err := net.Dial("tcp", at.String())
+		if err != nil {
+			return nil, err // reset before connect returned
+		}
+		t.Cleanup(func() { c.Close() })
 		io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-		_, err := http.ReadResponse(bufio.NewReader(c), nil)
+		_, err = http.ReadResponse(bufio.NewReader(c), nil)
 		return c, err
 	}
 	a, err := talkHTTP()
