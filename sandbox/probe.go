@@ -17,10 +17,16 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// firstProbe is how soon a program that has just started is asked again. The
-// time doubles up to the probe's period, which therefore is a bound and not a
-// wait: pods are ready when they are.
+// firstProbe is how soon a program that has just started is asked again.
 const firstProbe = 10 * time.Millisecond
+
+// soon is how long to wait before a program that has been starting since begin
+// is asked again: an eighth of the time it took so far, at most the probe's
+// period. So a pod is ready when it is, and one that never will be is not asked
+// too often.
+func soon(begin time.Time, period time.Duration) time.Duration {
+	return min(max(firstProbe, time.Since(begin)/8), period)
+}
 
 // probe asks the running container how it is, until ctx ends: whether it
 // started, then whether it is ready and alive. One that does not start, or is
@@ -46,8 +52,9 @@ func (c *container) startup(ctx context.Context, p *corev1.Probe, sick chan<- st
 	if !pause(ctx, seconds(p.InitialDelaySeconds, 0)) {
 		return false
 	}
-	deadline := time.Now().Add(seconds(p.PeriodSeconds, 10) * time.Duration(cmp.Or(p.FailureThreshold, 3)))
-	for wait := firstProbe; ; wait = min(2*wait, seconds(p.PeriodSeconds, 10)) {
+	begin, period := time.Now(), seconds(p.PeriodSeconds, 10)
+	deadline := begin.Add(period * time.Duration(cmp.Or(p.FailureThreshold, 3)))
+	for {
 		err := c.ask(ctx, p)
 		if err == nil {
 			return true
@@ -56,7 +63,7 @@ func (c *container) startup(ctx context.Context, p *corev1.Probe, sick chan<- st
 			report(sick, "startup probe: "+err.Error())
 			return false
 		}
-		if !pause(ctx, wait) {
+		if !pause(ctx, soon(begin, period)) {
 			return false
 		}
 	}
@@ -66,8 +73,8 @@ func (c *container) readiness(ctx context.Context, p *corev1.Probe) {
 	if !pause(ctx, seconds(p.InitialDelaySeconds, 0)) {
 		return
 	}
-	period, wait := seconds(p.PeriodSeconds, 10), firstProbe
-	ready := false
+	begin, period := time.Now(), seconds(p.PeriodSeconds, 10)
+	ready, was := false, false // now; ever
 	var good, bad int32
 	for {
 		err := c.ask(ctx, p)
@@ -89,13 +96,14 @@ func (c *container) readiness(ctx context.Context, p *corev1.Probe) {
 			ready = now
 			c.set(func() { c.ready = ready })
 		}
-		if ready {
-			wait = period
+		was = was || ready
+		wait := period
+		if !was {
+			wait = soon(begin, period)
 		}
 		if !pause(ctx, wait) {
 			return
 		}
-		wait = min(2*wait, period)
 	}
 }
 
