@@ -34,6 +34,9 @@ func meshSettings() map[string]setting {
 		// The bounds of Istio's own validation.
 		"connectTimeout":              span(time.Millisecond, 30*time.Second, func(m *MeshConfig) *int64 { return &m.ConnectTimeoutMillis }),
 		"defaultConfig.drainDuration": span(time.Second, time.Hour, func(m *MeshConfig) *int64 { return &m.DrainMillis }),
+		"defaultConfig.terminationDrainDuration": span(time.Millisecond, time.Hour, func(m *MeshConfig) *int64 {
+			return &m.TerminationDrainMillis
+		}),
 	}
 }
 

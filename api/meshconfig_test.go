@@ -29,6 +29,9 @@ func TestParseMeshConfig(t *testing.T) {
 		"json log":       {"accessLogFile: /dev/stdout\naccessLogEncoding: JSON", func(m *api.MeshConfig) { m.AccessLogEncoding = "JSON" }},
 		"connectTimeout": {"connectTimeout: 1.5s", func(m *api.MeshConfig) { m.ConnectTimeoutMillis = 1500 }},
 		"drainDuration":  {"defaultConfig: {drainDuration: 1m}", func(m *api.MeshConfig) { m.DrainMillis = 60000 }},
+		"terminationDrainDuration": {"defaultConfig: {terminationDrainDuration: 2s}", func(m *api.MeshConfig) {
+			m.TerminationDrainMillis = 2000
+		}},
 	} {
 		want := api.DefaultMeshConfig()
 		c.set(want)
@@ -60,6 +63,7 @@ func TestParseMeshConfigErrors(t *testing.T) {
 		{"connectTimeout: 1m", `line 1: connectTimeout: 1m0s is out of range, must be 1ms to 30s`},
 		{"connectTimeout: -1s", `line 1: connectTimeout: -1s is out of range, must be 1ms to 30s`},
 		{"defaultConfig: {drainDuration: 10ms}", `line 1: defaultConfig.drainDuration: 10ms is out of range, must be 1s to 1h0m0s`},
+		{"defaultConfig: {terminationDrainDuration: 0s}", `line 1: defaultConfig.terminationDrainDuration: 0s is out of range, must be 1ms to 1h0m0s`},
 		{"rootNamespace: Mesh", `line 1: rootNamespace: a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')`},
 		{"trustDomain: 5", `line 1: trustDomain: must be a string, not 5`},
 		{"a: b: c", `line 1: not valid YAML: mapping values are not allowed in this context`},

@@ -107,6 +107,9 @@ type MeshConfig struct {
 	ConnectTimeoutMillis int64
 	// DrainMillis is defaultConfig.drainDuration. Default 45000.
 	DrainMillis int64
+	// TerminationDrainMillis is defaultConfig.terminationDrainDuration; 0, the
+	// default, leaves it to how the proxy was started (5 s).
+	TerminationDrainMillis int64
 }
 
 // DomainSuffix is what services are named under; it follows the cluster, not

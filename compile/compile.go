@@ -35,6 +35,7 @@ func For(w *world.World, wl *mesh.Workload) (*mesh.ProxyConfig, []Diagnostic) {
 		TrustDomain: w.Mesh.TrustDomain,
 		Role:        wl.Role,
 		MinTLS:      w.Mesh.MinTLS,
+		Settings:    settings(w.Mesh),
 	}
 	if wl.Role == mesh.RoleGateway {
 		return c, gateway(w, wl, c)
@@ -43,6 +44,23 @@ func For(w *world.World, wl *mesh.Workload) (*mesh.ProxyConfig, []Diagnostic) {
 	c.Outbound = outbound(w, wl)
 	c.Peers = peers(w)
 	return c, nil
+}
+
+// settings are those that are the same for every proxy.
+func settings(m *api.MeshConfig) mesh.Settings {
+	s := mesh.Settings{
+		AccessLog:              mesh.LogText,
+		ConnectTimeoutMillis:   m.ConnectTimeoutMillis,
+		DrainMillis:            m.DrainMillis,
+		TerminationDrainMillis: m.TerminationDrainMillis,
+	}
+	switch {
+	case m.AccessLogFile == "":
+		s.AccessLog = mesh.LogOff
+	case m.AccessLogEncoding == "JSON":
+		s.AccessLog = mesh.LogJSON
+	}
+	return s
 }
 
 // inbound lists every port that an object or a service can speak of; all others

@@ -17,6 +17,8 @@ type ProxyConfig struct {
 	// MinTLS between proxies of the mesh: "1.3" (also when empty) or "1.2",
 	// from MeshConfig.meshMTLS.minProtocolVersion.
 	MinTLS string `json:"minTLS,omitempty"`
+	// Settings of the proxy itself.
+	Settings Settings `json:"settings,omitzero"`
 
 	Inbound  Inbound  `json:"inbound"`
 	Outbound Outbound `json:"outbound"`

@@ -14,24 +14,33 @@ import (
 // accessLog writes one line a connection. The JSON form is a mesh.Connection;
 // the text form says the same for a reader.
 type accessLog struct {
-	json bool
-	mu   sync.Mutex
-	w    io.Writer
+	mu sync.Mutex
+	w  io.Writer // nil writes none
 }
 
-func newAccessLog(w io.Writer, json bool) *accessLog {
-	return &accessLog{w: w, json: json}
-}
+func newAccessLog(w io.Writer) *accessLog { return &accessLog{w: w} }
 
-func (l *accessLog) connection(f *mesh.Connection) {
-	if l.w == nil {
-		return
+// logForm is that of the mesh-wide settings, or the one the proxy was started
+// with. It is asked for at each line.
+func (p *Proxy) logForm() mesh.LogForm {
+	form := p.meshwide().AccessLog
+	switch {
+	case form != mesh.LogAsStarted:
+		return form
+	case p.cfg.AccessLogJSON:
+		return mesh.LogJSON
 	}
-	if l.json {
+	return mesh.LogText
+}
+
+func (l *accessLog) connection(form mesh.LogForm, f *mesh.Connection) {
+	switch {
+	case l.w == nil || form == mesh.LogOff:
+	case form == mesh.LogJSON:
 		l.writeJSON(f)
-		return
+	default:
+		l.write(textLine(f))
 	}
-	l.write(textLine(f))
 }
 
 func (l *accessLog) writeJSON(v any) {

@@ -68,7 +68,7 @@ func endpointAddr(e *mesh.Endpoint) string {
 
 // dial makes one attempt to reach addr.
 func (p *Proxy) dial(ctx context.Context, addr string) (*net.TCPConn, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, p.connectTimeout())
 	defer cancel()
 	c, err := p.cfg.Dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {

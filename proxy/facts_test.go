@@ -211,9 +211,9 @@ func TestAccessLogLines(t *testing.T) {
 		Security: mesh.Unknown, Why: "a \"quoted\"\nreason", Start: start, End: start,
 	}
 	var b strings.Builder
-	l := newAccessLog(&b, false)
-	l.connection(&f)
-	l.connection(&refused)
+	l := newAccessLog(&b)
+	l.connection(mesh.LogText, &f)
+	l.connection(mesh.LogText, &refused)
 	want := `[2026-11-24T15:00:00.123Z] inbound 10.77.0.5:40312 -> [fd77::9]:8080 mutual_tls allowed mode=STRICT rule="Policy shop/default (namespace)" generation=42 peer=spiffe://cluster.local/ns/shop/sa/app-ui workload=shop/app-ui service=boards.shop.svc.cluster.local upstream=[fd77::9]:8080 tls=1.3/X25519MLKEM768 sent=423 received=80 requests=1 duration=12.345ms
 [2026-11-24T15:00:00.123Z] inbound 10.77.0.9:1 -> 10.77.0.4:8080 unknown refused generation=0 sent=0 received=0 duration=0s why="a \"quoted\"\nreason"
 `
@@ -221,7 +221,7 @@ func TestAccessLogLines(t *testing.T) {
 		t.Error(diff)
 	}
 	b.Reset()
-	newAccessLog(&b, true).connection(&f)
+	newAccessLog(&b).connection(mesh.LogJSON, &f)
 	var back mesh.Connection
 	if err := json.Unmarshal([]byte(b.String()), &back); err != nil || !cmp.Equal(back, f, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })) {
 		t.Errorf("json: %v, %s", err, b.String())

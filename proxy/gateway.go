@@ -42,15 +42,23 @@ func newGateways(p *Proxy) *gateways {
 // ends. It returns when no request is being served any more, or the drain time
 // is over.
 func (p *Proxy) serveGateway(ctx context.Context) error {
+	// The end of the proxy cuts the longer drain of closed ports short.
+	draining, cut := context.WithCancel(context.Background())
+	defer cut()
+	var wg sync.WaitGroup // one for each port that drains
 	open := make(map[uint16]*gatewayPort)
 	for {
-		p.openPorts(open)
+		for _, g := range p.openPorts(open) {
+			g.shutdown(draining, p.drainTime(), &wg)
+		}
 		select {
 		case <-p.gateways.changed:
 		case <-ctx.Done():
-			var wg sync.WaitGroup
+			last := p.terminationDrain()
+			t := time.AfterFunc(last, cut)
+			defer t.Stop()
 			for _, g := range open {
-				wg.Go(g.shutdown)
+				g.shutdown(draining, last, &wg)
 			}
 			wg.Wait()
 			for _, ln := range p.cfg.Inherited {
@@ -62,11 +70,12 @@ func (p *Proxy) serveGateway(ctx context.Context) error {
 	}
 }
 
-// openPorts makes the open ports those of the settings.
-func (p *Proxy) openPorts(open map[uint16]*gatewayPort) {
+// openPorts makes the open ports those of the settings. It returns those that
+// are to be shut down.
+func (p *Proxy) openPorts(open map[uint16]*gatewayPort) (closed []*gatewayPort) {
 	s := p.settings.Load()
 	if s == nil {
-		return
+		return nil
 	}
 	for _, port := range slices.Sorted(maps.Keys(s.gateway)) {
 		if open[port] != nil {
@@ -83,17 +92,17 @@ func (p *Proxy) openPorts(open map[uint16]*gatewayPort) {
 		// An inherited socket could not be opened again: it stays, and what
 		// connects to it is reset while nothing serves it.
 		if s.gateway[port] == nil && p.cfg.Inherited[port] == nil {
-			g.shutdown()
+			closed = append(closed, g)
 			delete(open, port)
 		}
 	}
+	return closed
 }
 
 // gatewayPort is one port being served.
 type gatewayPort struct {
 	server *http.Server
-	drain  time.Duration
-	done   chan struct{}
+	done   chan struct{} // closed when nothing is accepted any more
 }
 
 func (p *Proxy) openPort(port uint16) (*gatewayPort, error) {
@@ -106,7 +115,7 @@ func (p *Proxy) openPort(port uint16) (*gatewayPort, error) {
 			return nil, err
 		}
 	}
-	g := &gatewayPort{drain: p.cfg.DrainTimeout, done: make(chan struct{})}
+	g := &gatewayPort{done: make(chan struct{})}
 	g.server = &http.Server{
 		Handler:           p.gatewayHandler(port),
 		ReadHeaderTimeout: 15 * time.Second,
@@ -125,13 +134,16 @@ func (p *Proxy) openPort(port uint16) (*gatewayPort, error) {
 	return g, nil
 }
 
-// shutdown stops accepting, lets requests end for the drain time, and waits.
-func (g *gatewayPort) shutdown() {
-	ctx, cancel := context.WithTimeout(context.Background(), g.drain)
-	defer cancel()
-	if g.server.Shutdown(ctx) != nil {
-		_ = g.server.Close()
-	}
+// shutdown stops accepting; the port can be opened again when it returns.
+// Requests may go on for the drain time, which wg waits for.
+func (g *gatewayPort) shutdown(ctx context.Context, drain time.Duration, wg *sync.WaitGroup) {
+	wg.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, drain)
+		defer cancel()
+		if g.server.Shutdown(ctx) != nil {
+			_ = g.server.Close()
+		}
+	})
 	<-g.done
 }
 

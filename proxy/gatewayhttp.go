@@ -145,7 +145,7 @@ func (p *Proxy) finishRequest(q *request, w *countingWriter) {
 		facts = row.snapshot()
 		l.Upstream, l.Security, l.PeerIdentity, l.Generation = facts.Upstream, facts.Security, facts.PeerIdentity, facts.Generation
 	}
-	p.access.request(l)
+	p.access.request(p.logForm(), l)
 	p.metrics.exchange(p.seriesFor(q, row, &facts), exchange{Method: l.Method, Code: l.Code, Flags: l.Flags, Duration: l.Duration})
 }
 

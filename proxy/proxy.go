@@ -58,7 +58,8 @@ type Config struct {
 	// AccessLog gets one line a connection (and one a request on a gateway);
 	// nil for none. Writes are serialized.
 	AccessLog io.Writer
-	// AccessLogJSON writes the line as JSON instead of text.
+	// AccessLogJSON writes the line as JSON instead of text, where mesh-wide
+	// settings do not say which.
 	AccessLogJSON bool
 
 	// Inherited are listeners that exist already for ports a gateway may be
@@ -68,7 +69,8 @@ type Config struct {
 	// original destination is one of them would loop and is reset.
 	OwnPorts []uint16
 
-	// ConnectTimeout of one attempt to reach an endpoint. Default 10 s (Istio).
+	// ConnectTimeout of one attempt to reach an endpoint, unless mesh-wide
+	// settings say otherwise. Default 10 s (Istio).
 	ConnectTimeout time.Duration
 	// HandshakeTimeout of TLS, either side. Default 10 s.
 	HandshakeTimeout time.Duration
@@ -76,7 +78,7 @@ type Config struct {
 	// PERMISSIVE port for a client that may be about to start TLS. Default 30 ms.
 	Hold time.Duration
 	// DrainTimeout is how long Run, once cancelled, lets connections end by
-	// themselves. Default 5 s.
+	// themselves, unless mesh-wide settings say otherwise. Default 5 s.
 	DrainTimeout time.Duration
 	// MaxConnections at a time; more are reset. Default 65536.
 	MaxConnections int
@@ -137,7 +139,7 @@ func New(cfg Config) (*Proxy, error) {
 		table:   newTable(cfg.MaxConnections),
 		health:  newEndpointHealth(cfg.Now),
 		files:   newFileCache(),
-		access:  newAccessLog(cfg.AccessLog, cfg.AccessLogJSON),
+		access:  newAccessLog(cfg.AccessLog),
 		metrics: newMetrics(cfg.Identity, cfg.Now),
 		server:  newServerTLS(cfg.Identity, cfg.Now),
 	}

@@ -31,15 +31,14 @@ type requestLog struct {
 	Generation   uint64         `json:"generation,omitempty"`
 }
 
-func (l *accessLog) request(q *requestLog) {
-	if l.w == nil {
-		return
-	}
-	if l.json {
+func (l *accessLog) request(form mesh.LogForm, q *requestLog) {
+	switch {
+	case l.w == nil || form == mesh.LogOff:
+	case form == mesh.LogJSON:
 		l.writeJSON(q)
-		return
+	default:
+		l.write(requestLine(q))
 	}
-	l.write(requestLine(q))
 }
 
 // requestLine begins like Istio's text format: when, what, status, flags.

@@ -37,6 +37,9 @@ func (p *Proxy) Run(ctx context.Context, l Listeners) error {
 	defer stopPages()
 	var pageGroup errgroup.Group
 	work, serving := errgroup.WithContext(ctx)
+	// At once: a gateway's requests may take all of the drain time.
+	stop := context.AfterFunc(serving, func() { p.draining.Store(true) })
+	defer stop()
 	for _, s := range []struct {
 		ln net.Listener
 		h  http.Handler
@@ -78,7 +81,7 @@ func (p *Proxy) drain() {
 		defer close(done)
 		p.conns.Wait()
 	}()
-	t := time.NewTimer(p.cfg.DrainTimeout)
+	t := time.NewTimer(p.terminationDrain())
 	defer t.Stop()
 	select {
 	case <-done:

@@ -214,9 +214,7 @@ func TestDrain(t *testing.T) {
 	if _, err := net.Dial("tcp", at.String()); err == nil {
 		t.Error("it still accepts")
 	}
-	if n.Ready() != errDraining {
-		t.Errorf("ready: %v", n.Ready())
-	}
+	until(t, "the health page says that it drains", func() bool { return n.Ready() == errDraining })
 	if got, err := ask(c, "bye"); got != "bye" || err != nil {
 		t.Errorf("the last words: %q, %v", got, err)
 	}

@@ -78,7 +78,7 @@ func (p *Proxy) handle(c *net.TCPConn, dir mesh.Direction, do func(*row)) {
 func (p *Proxy) end(r *row) {
 	facts := p.table.close(r, p.cfg.Now())
 	p.metrics.connectionEnded(r)
-	p.access.connection(&facts)
+	p.access.connection(p.logForm(), &facts)
 }
 
 // temporary tells whether accepting may work again: the process is out of

@@ -62,6 +62,9 @@ func newSettings(c *mesh.ProxyConfig, id Identity) (*settings, error) {
 	default:
 		return nil, fmt.Errorf("minTLS %q: known are 1.2 and 1.3", c.MinTLS)
 	}
+	if !c.Settings.AccessLog.Known() {
+		return nil, fmt.Errorf("settings.accessLog %q: known are %s, %s and %s", c.Settings.AccessLog, mesh.LogOff, mesh.LogText, mesh.LogJSON)
+	}
 	for _, p := range c.Inbound.Ports {
 		s.ports[p.Port] = p
 	}

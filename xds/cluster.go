@@ -5,17 +5,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"hasp/mesh"
 )
-
-const connectTimeout = 10 * time.Second // Istio's default
 
 // istioCluster is the metadata that Istio writes on a cluster.
 type istioCluster struct {
@@ -58,7 +54,7 @@ func reserved(name string) bool {
 }
 
 func (e *encoder) cluster(c mesh.Cluster) error {
-	m := &clusterv3.Cluster{Name: c.Name, ConnectTimeout: durationpb.New(connectTimeout)}
+	m := &clusterv3.Cluster{Name: c.Name, ConnectTimeout: connectTimeout(e.c.Settings)}
 	if c.Protocol == mesh.HTTP2 || c.Protocol == mesh.GRPC {
 		m.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{} // for an Envoy that is a gateway
 	}
@@ -99,9 +95,9 @@ func (e *encoder) cluster(c mesh.Cluster) error {
 
 // originalDst is a cluster that goes where the connection was going. For
 // inbound ones it goes there from 127.0.0.6, by which capture knows it.
-func originalDst(name string, inbound bool) *clusterv3.Cluster {
+func (e *encoder) originalDst(name string, inbound bool) *clusterv3.Cluster {
 	m := &clusterv3.Cluster{
-		Name: name, ConnectTimeout: durationpb.New(connectTimeout), LbPolicy: clusterv3.Cluster_CLUSTER_PROVIDED,
+		Name: name, ConnectTimeout: connectTimeout(e.c.Settings), LbPolicy: clusterv3.Cluster_CLUSTER_PROVIDED,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_ORIGINAL_DST},
 	}
 	if inbound {
@@ -147,6 +143,9 @@ func (d *decoder) cluster(m *clusterv3.Cluster) (mesh.Cluster, error) {
 	c := mesh.Cluster{Name: m.GetName()}
 	if err := only(m, "name", "type", "eds_cluster_config", "connect_timeout", "lb_policy", "load_assignment",
 		"transport_socket", "transport_socket_matches", "metadata", "http2_protocol_options"); err != nil {
+		return c, err
+	}
+	if err := checkConnectTimeout(m.GetConnectTimeout(), d.c.Settings); err != nil {
 		return c, err
 	}
 	var istio istioCluster

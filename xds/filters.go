@@ -33,8 +33,12 @@ func listenerFilters(names ...string) ([]*listenerv3.ListenerFilter, error) {
 	return out, nil
 }
 
-func tcpProxy(cluster string) (*listenerv3.Filter, error) {
-	body, err := pack(&tcpproxyv3.TcpProxy{StatPrefix: cluster, ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: cluster}})
+func (e *encoder) tcpProxy(cluster string) (*listenerv3.Filter, error) {
+	logs, err := accessLog(e.c.Settings)
+	if err != nil {
+		return nil, err
+	}
+	body, err := pack(&tcpproxyv3.TcpProxy{StatPrefix: cluster, ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: cluster}, AccessLog: logs})
 	if err != nil {
 		return nil, err
 	}
@@ -43,12 +47,15 @@ func tcpProxy(cluster string) (*listenerv3.Filter, error) {
 
 // readTCPProxy takes a chain's filters, which must be one tcp_proxy, and
 // returns its cluster.
-func readTCPProxy(filters []*listenerv3.Filter) (cluster string, err error) {
+func (d *decoder) readTCPProxy(filters []*listenerv3.Filter) (cluster string, err error) {
 	m := new(tcpproxyv3.TcpProxy)
 	if err := readFilter(filters, m); err != nil {
 		return "", err
 	}
-	if err := only(m, "stat_prefix", "cluster"); err != nil {
+	if err := only(m, "stat_prefix", "cluster", "access_log"); err != nil {
+		return "", fmt.Errorf("filters[0]: %w", err)
+	}
+	if err := checkAccessLog(m.GetAccessLog(), d.c.Settings); err != nil {
 		return "", fmt.Errorf("filters[0]: %w", err)
 	}
 	return m.GetCluster(), nil

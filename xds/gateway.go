@@ -135,7 +135,7 @@ func (e *encoder) serverChain(match *listenerv3.FilterChainMatch, servers []inde
 	if err != nil {
 		return nil, err
 	}
-	filter, err := httpManager(route)
+	filter, err := e.httpManager(route)
 	if err != nil {
 		return nil, err
 	}
@@ -163,13 +163,18 @@ func clientRoots(secret string) string {
 }
 
 // httpManager reads requests and asks the routes of the name where they go.
-func httpManager(route string) (*listenerv3.Filter, error) {
+func (e *encoder) httpManager(route string) (*listenerv3.Filter, error) {
 	router, err := pack(new(routerv3.Router))
+	if err != nil {
+		return nil, err
+	}
+	logs, err := accessLog(e.c.Settings)
 	if err != nil {
 		return nil, err
 	}
 	body, err := pack(&hcmv3.HttpConnectionManager{
 		StatPrefix:     route,
+		AccessLog:      logs,
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: adsSource(), RouteConfigName: route}},
 		HttpFilters:    []*hcmv3.HttpFilter{{Name: routerFilter, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: router}}},
 		StripPortMode:  &hcmv3.HttpConnectionManager_StripAnyHostPort{StripAnyHostPort: true},

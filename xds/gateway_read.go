@@ -21,8 +21,8 @@ func RouteNames(r Resources) []string {
 			continue
 		}
 		for _, fc := range l.GetFilterChains() {
-			if name, err := readHTTPManager(fc.GetFilters()); err == nil {
-				names = append(names, name)
+			if m, err := readHTTPManager(fc.GetFilters()); err == nil {
+				names = append(names, m.GetRds().GetRouteConfigName())
 			}
 		}
 	}
@@ -30,18 +30,18 @@ func RouteNames(r Resources) []string {
 	return slices.Compact(names)
 }
 
-func readHTTPManager(filters []*listenerv3.Filter) (route string, err error) {
+func readHTTPManager(filters []*listenerv3.Filter) (*hcmv3.HttpConnectionManager, error) {
 	m := new(hcmv3.HttpConnectionManager)
 	if err := readFilter(filters, m); err != nil {
-		return "", err
+		return nil, err
 	}
-	if err := only(m, "stat_prefix", "rds", "http_filters", "strip_any_host_port"); err != nil {
-		return "", fmt.Errorf("filters[0]: %w", err)
+	if err := only(m, "stat_prefix", "rds", "http_filters", "strip_any_host_port", "access_log"); err != nil {
+		return nil, fmt.Errorf("filters[0]: %w", err)
 	}
 	if f := m.GetHttpFilters(); len(f) != 1 || f[0].GetName() != routerFilter {
-		return "", fmt.Errorf("filters[0]: http_filters other than one %s are not supported", routerFilter)
+		return nil, fmt.Errorf("filters[0]: http_filters other than one %s are not supported", routerFilter)
 	}
-	return m.GetRds().GetRouteConfigName(), nil
+	return m, nil
 }
 
 // readServers is the reverse of gatewayPort: servers by their index.
@@ -86,10 +86,14 @@ func (d *decoder) readServerChain(fc *listenerv3.FilterChain, port uint16, into 
 		}
 		base.Protocol, base.Secret, base.Mutual = mesh.HTTPS, s.cert, required
 	}
-	name, err := readHTTPManager(fc.GetFilters())
+	manager, err := readHTTPManager(fc.GetFilters())
 	if err != nil {
 		return err
 	}
+	if err := checkAccessLog(manager.GetAccessLog(), d.c.Settings); err != nil {
+		return fmt.Errorf("filters[0]: %w", err)
+	}
+	name := manager.GetRds().GetRouteConfigName()
 	routes, err := readRoutes(d.in, name)
 	if err != nil {
 		return err

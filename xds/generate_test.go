@@ -68,7 +68,7 @@ func (g gen) config() *mesh.ProxyConfig {
 	c := &mesh.ProxyConfig{
 		Node: "shop/boards-1", Identity: g.identity(), TrustDomain: "cluster.local",
 		Role: pick(g, mesh.RoleSidecar, mesh.RoleGateway), MinTLS: pick(g, "", "1.2", "1.3"),
-		Peers: some(g, 5, g.peer),
+		Peers: some(g, 5, g.peer), Settings: g.settings(),
 	}
 	slices.SortStableFunc(c.Peers, func(a, b mesh.Peer) int {
 		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Workload, b.Workload))
@@ -84,6 +84,15 @@ func (g gen) config() *mesh.ProxyConfig {
 		g.capture(c)
 	}
 	return c
+}
+
+func (g gen) settings() mesh.Settings {
+	return mesh.Settings{
+		AccessLog:              pick(g, mesh.LogAsStarted, mesh.LogOff, mesh.LogText, mesh.LogJSON),
+		ConnectTimeoutMillis:   pick[int64](g, 0, 1, 1500, 10_000),
+		DrainMillis:            pick[int64](g, 0, 45_000),
+		TerminationDrainMillis: pick[int64](g, 0, 5000, 86_400_000),
+	}
 }
 
 func (g gen) peer() mesh.Peer {

@@ -32,8 +32,11 @@ func TestGolden(t *testing.T) {
 		{Name: "http", Port: 80, Protocol: mesh.HTTP, Hosts: []string{"*"}, Routes: all, Origin: origin},
 		{Name: "https", Port: 443, Protocol: mesh.HTTPS, Hosts: []string{"shop.example.com"}, Secret: "kubernetes://shop", Mutual: true, Routes: all, Origin: origin},
 	}
+	gateway.Settings = mesh.Settings{AccessLog: mesh.LogJSON, ConnectTimeoutMillis: 2500, DrainMillis: 45_000, TerminationDrainMillis: 5000}
 	gateway.Secrets = []mesh.Secret{{Name: "kubernetes://shop", Cert: []byte("CERT"), Key: []byte("KEY"), CA: []byte("CA")}}
-	for name, c := range map[string]*mesh.ProxyConfig{"sidecar": lab(), "gateway": gateway} {
+	sidecar := lab()
+	sidecar.Settings = mesh.Settings{AccessLog: mesh.LogText, ConnectTimeoutMillis: 10_000}
+	for name, c := range map[string]*mesh.ProxyConfig{"sidecar": sidecar, "gateway": gateway} {
 		t.Run(name, func(t *testing.T) {
 			r, err := xds.Encode(c)
 			if err != nil {

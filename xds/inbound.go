@@ -77,7 +77,7 @@ func (e *encoder) inbound() error {
 	}
 	for _, p := range append(slices.Clone(in.Ports), in.Default) {
 		cluster := inboundCluster(p.Port)
-		if err := e.add(ClusterType, cluster, originalDst(cluster, true)); err != nil {
+		if err := e.add(ClusterType, cluster, e.originalDst(cluster, true)); err != nil {
 			return err
 		}
 		chains, err := e.portChains(p, cluster)
@@ -101,7 +101,7 @@ func (e *encoder) portChains(p mesh.InboundPort, cluster string) ([]*listenerv3.
 	if err != nil {
 		return nil, err
 	}
-	filter, err := tcpProxy(cluster)
+	filter, err := e.tcpProxy(cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (d *decoder) readInbound(l *listenerv3.Listener) error {
 	ports := map[uint16]*mesh.InboundPort{}
 	kinds := map[uint16][]chainKind{}
 	for i, fc := range l.GetFilterChains() {
-		p, kind, err := readPortChain(fc)
+		p, kind, err := d.readPortChain(fc)
 		if err != nil {
 			return fmt.Errorf("filter_chains[%d]: %w", i, err)
 		}
@@ -181,7 +181,7 @@ func sameKinds(a, b []chainKind) bool {
 	return slices.Equal(a, b)
 }
 
-func readPortChain(fc *listenerv3.FilterChain) (p mesh.InboundPort, kind chainKind, err error) {
+func (d *decoder) readPortChain(fc *listenerv3.FilterChain) (p mesh.InboundPort, kind chainKind, err error) {
 	if err := only(fc, "name", "filter_chain_match", "filters", "transport_socket", "metadata"); err != nil {
 		return p, kind, err
 	}
@@ -193,7 +193,7 @@ func readPortChain(fc *listenerv3.FilterChain) (p mesh.InboundPort, kind chainKi
 	if kind, err = readKind(fc); err != nil {
 		return p, kind, err
 	}
-	cluster, err := readTCPProxy(fc.GetFilters())
+	cluster, err := d.readTCPProxy(fc.GetFilters())
 	if err != nil {
 		return p, kind, err
 	}

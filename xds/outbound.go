@@ -7,7 +7,6 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"hasp/mesh"
@@ -30,7 +29,7 @@ func (e *encoder) outbound() error {
 		if l.Addr.IsValid() && (l.Addr.IsUnspecified() || l.Addr.Zone() != "") {
 			return fmt.Errorf("listener %s: %s is not the address of a service", name, l.Addr)
 		}
-		filter, err := tcpProxy(l.Cluster)
+		filter, err := e.tcpProxy(l.Cluster)
 		if err != nil {
 			return fmt.Errorf("listener %s: %w", name, err)
 		}
@@ -53,19 +52,19 @@ func (e *encoder) passthrough() error {
 	if e.c.Outbound.AllowAny {
 		target = passthroughName
 	}
-	blackHole := &clusterv3.Cluster{Name: blackHoleName, ConnectTimeout: durationpb.New(connectTimeout), ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}}
+	blackHole := &clusterv3.Cluster{Name: blackHoleName, ConnectTimeout: connectTimeout(e.c.Settings), ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}}
 	if err := e.add(ClusterType, blackHoleName, blackHole); err != nil {
 		return err
 	}
 	if e.c.Outbound.AllowAny {
-		if err := e.add(ClusterType, passthroughName, originalDst(passthroughName, false)); err != nil {
+		if err := e.add(ClusterType, passthroughName, e.originalDst(passthroughName, false)); err != nil {
 			return err
 		}
 	}
 	if e.c.Role == mesh.RoleGateway {
 		return nil
 	}
-	filter, err := tcpProxy(target)
+	filter, err := e.tcpProxy(target)
 	if err != nil {
 		return err
 	}
@@ -99,7 +98,7 @@ func (d *decoder) readOutbound(l *listenerv3.Listener) error {
 	if host, port, err := readAddress(l.GetAddress()); err != nil || host != anyAddress || port != outboundPort {
 		return fmt.Errorf("address: only %s:%d is supported", anyAddress, outboundPort)
 	}
-	target, err := onlyCluster(l)
+	target, err := d.onlyCluster(l)
 	if err != nil {
 		return err
 	}
@@ -129,7 +128,7 @@ func (d *decoder) readListener(l *listenerv3.Listener) error {
 	if want := listenerName(addr, port); l.GetName() != want {
 		return fmt.Errorf("the name of its address is %q", want)
 	}
-	cluster, err := onlyCluster(l)
+	cluster, err := d.onlyCluster(l)
 	if err != nil {
 		return err
 	}
@@ -138,7 +137,7 @@ func (d *decoder) readListener(l *listenerv3.Listener) error {
 }
 
 // onlyCluster is where a listener with one plain chain sends everything.
-func onlyCluster(l *listenerv3.Listener) (string, error) {
+func (d *decoder) onlyCluster(l *listenerv3.Listener) (string, error) {
 	chains := l.GetFilterChains()
 	if len(chains) != 1 {
 		return "", fmt.Errorf("filter_chains: %d are not supported, one is", len(chains))
@@ -146,7 +145,7 @@ func onlyCluster(l *listenerv3.Listener) (string, error) {
 	if err := only(chains[0], "name", "filters"); err != nil {
 		return "", fmt.Errorf("filter_chains[0]: %w", err)
 	}
-	cluster, err := readTCPProxy(chains[0].GetFilters())
+	cluster, err := d.readTCPProxy(chains[0].GetFilters())
 	if err != nil {
 		return "", fmt.Errorf("filter_chains[0]: %w", err)
 	}

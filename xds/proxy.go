@@ -8,6 +8,9 @@ import (
 	"hasp/mesh"
 )
 
+// maxMillis bounds the durations of the settings: a day.
+const maxMillis = 24 * 60 * 60 * 1000
+
 // proxyLayer is the content of the Runtime hasp.proxy.
 type proxyLayer struct {
 	Node        string    `json:"node,omitempty"`
@@ -15,13 +18,17 @@ type proxyLayer struct {
 	TrustDomain string    `json:"trustDomain,omitempty"`
 	Role        mesh.Role `json:"role,omitempty"`
 	MinTLS      string    `json:"minTLS,omitempty"`
+	// Settings stand here for our proxy. To an Envoy, access_log and
+	// connect_timeout of the other resources say the same, and Decode sees to it
+	// that they do.
+	Settings mesh.Settings `json:"settings,omitzero"`
 	// Digest is over all other resources of the same configuration.
 	Digest string `json:"digest"`
 }
 
 // proxy is the last step: the digest seals what the others made.
 func (e *encoder) proxy() error {
-	l := proxyLayer{e.c.Node, e.c.Identity, e.c.TrustDomain, e.c.Role, e.c.MinTLS, e.out.digest()}
+	l := proxyLayer{e.c.Node, e.c.Identity, e.c.TrustDomain, e.c.Role, e.c.MinTLS, e.c.Settings, e.out.digest()}
 	if err := l.check(); err != nil {
 		return err
 	}
@@ -40,6 +47,18 @@ func (l *proxyLayer) check() error {
 	if l.MinTLS != "" && l.MinTLS != "1.2" && l.MinTLS != "1.3" {
 		return fmt.Errorf("%s %q: minTLS %q is not supported", short(RuntimeType), ProxyName, l.MinTLS)
 	}
+	s := l.Settings
+	if !s.AccessLog.Known() {
+		return fmt.Errorf("%s %q: settings.accessLog %q is not supported", short(RuntimeType), ProxyName, s.AccessLog)
+	}
+	for _, d := range []struct {
+		field  string
+		millis int64
+	}{{"connectTimeoutMillis", s.ConnectTimeoutMillis}, {"drainMillis", s.DrainMillis}, {"terminationDrainMillis", s.TerminationDrainMillis}} {
+		if d.millis < 0 || d.millis > maxMillis {
+			return fmt.Errorf("%s %q: settings.%s %d is out of range, must be 0 to %d", short(RuntimeType), ProxyName, d.field, d.millis, int64(maxMillis))
+		}
+	}
 	return nil
 }
 
@@ -52,6 +71,7 @@ func (d *decoder) proxy() error {
 		return err
 	}
 	d.c.Node, d.c.Identity, d.c.TrustDomain, d.c.Role, d.c.MinTLS = l.Node, l.Identity, l.TrustDomain, l.Role, l.MinTLS
+	d.c.Settings = l.Settings
 	return nil
 }
 

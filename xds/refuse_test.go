@@ -4,12 +4,15 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
+	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -89,6 +92,17 @@ func TestDecodeRefuses(t *testing.T) {
 		{"Envoy's own rules", cluster(func(c *clusterv3.Cluster) {
 			c.ConnectTimeout = durationpb.New(-1)
 		}), `xds: Cluster "` + boards + `": invalid Cluster.ConnectTimeout: value must be greater than 0s`},
+		{"a connect timeout of its own", cluster(func(c *clusterv3.Cluster) {
+			c.ConnectTimeout = durationpb.New(time.Second)
+		}), `xds: Cluster "` + boards + `": connect_timeout 1s is not that of the settings, 10s`},
+		{"an access log nobody set", inbound(func(l *listenerv3.Listener) {
+			tcp := new(tcpproxyv3.TcpProxy)
+			f := l.FilterChains[0].Filters[0]
+			_ = f.GetTypedConfig().UnmarshalTo(tcp)
+			tcp.AccessLog = []*accesslogv3.AccessLog{{Name: "envoy.access_loggers.stdout"}}
+			body, _ := anypb.New(tcp)
+			f.ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: body}
+		}), `xds: Listener "virtualInbound": filter_chains[0]: filters[0]: access_log is not that of the settings' form ""`},
 		{"auto with one socket", cluster(func(c *clusterv3.Cluster) {
 			c.TransportSocketMatches = c.TransportSocketMatches[:1]
 		}), `xds: Cluster "` + boards + `": tls mode AUTO must have transport_socket_matches for tlsMode istio and for the rest`},
@@ -138,6 +152,8 @@ func TestEncodeRefuses(t *testing.T) {
 		want  string
 	}{
 		{"role", func(c *mesh.ProxyConfig) { c.Role = "" }, `xds: Runtime "hasp.proxy": role "" is not supported`},
+		{"log form", func(c *mesh.ProxyConfig) { c.Settings.AccessLog = "XML" }, `xds: Runtime "hasp.proxy": settings.accessLog "XML" is not supported`},
+		{"drain", func(c *mesh.ProxyConfig) { c.Settings.DrainMillis = -1 }, `xds: Runtime "hasp.proxy": settings.drainMillis -1 is out of range, must be 0 to 86400000`},
 		{"two listeners", func(c *mesh.ProxyConfig) {
 			c.Outbound.Listeners = append(c.Outbound.Listeners, c.Outbound.Listeners[0])
 		}, `xds: two of the name Listener "10.96.0.7_8080"`},

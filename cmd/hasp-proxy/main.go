@@ -71,9 +71,9 @@ func parse(args []string, out io.Writer) (options, error) {
 		f.PrintDefaults()
 	}
 	f.IntVar(&o.bootstrapFD, "bootstrap-fd", 3, "inherited `descriptor` to read the bootstrap from")
-	f.StringVar(&o.accessLog, "access-log", "text", "`form` of the access log on standard output: text, json or off")
+	f.StringVar(&o.accessLog, "access-log", "text", "`form` of the access log on standard output: off, or text or json where the mesh says nothing")
 	f.TextVar(&o.level, "log-level", slog.LevelInfo, "least `level` of the log on standard error: debug, info, warn or error")
-	f.DurationVar(&o.drain, "drain", 5*time.Second, "how long connections may go on after SIGTERM")
+	f.DurationVar(&o.drain, "drain", 5*time.Second, "how long connections may go on after SIGTERM, where the mesh says nothing")
 	f.BoolVar(&o.version, "version", false, "print the version and exit")
 	if err := f.Parse(args); err != nil {
 		return o, err
