@@ -70,9 +70,16 @@ func (a *admit) validate(ctx context.Context, at admission.Attributes) error {
 	if at.GetSubresource() != "" {
 		return nil
 	}
-	u, err := content(at)
+	u, err := content(at.GetObject())
 	if err != nil || u == nil {
 		return err
+	}
+	old, err := content(at.GetOldObject())
+	if err != nil {
+		return err
+	}
+	if old != nil && equal(old.Object["spec"], u.Object["spec"]) && equal(old.Object["data"], u.Object["data"]) {
+		return nil // an object that was let in before a rule existed can still be labelled and deleted
 	}
 	if a.cfg.Validate != nil {
 		if errs := a.cfg.Validate(u); len(errs) > 0 {
@@ -89,8 +96,8 @@ func (a *admit) validate(ctx context.Context, at admission.Attributes) error {
 
 // content is the object as Config.Validate wants it: custom resources as they
 // are, ConfigMaps (mesh-wide settings are in one) converted, else nil.
-func content(at admission.Attributes) (*unstructured.Unstructured, error) {
-	switch o := at.GetObject().(type) {
+func content(o runtime.Object) (*unstructured.Unstructured, error) {
+	switch o := o.(type) {
 	case *unstructured.Unstructured:
 		return o, nil
 	case *corev1.ConfigMap:

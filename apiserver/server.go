@@ -75,8 +75,8 @@ type PodStreams interface {
 	// the container ends or ctx does. The caller closes it.
 	Logs(ctx context.Context, namespace, pod string, o *corev1.PodLogOptions) (io.ReadCloser, error)
 	// Attach joins the streams (each may be nil) to the container's and returns
-	// when it ends or ctx does. What the container printed before is not
-	// repeated: kubectl run -i asks Logs for that first.
+	// when it ends or ctx does. What Logs gave out before is not repeated:
+	// kubectl run -i asks for that first, and prints both.
 	Attach(ctx context.Context, namespace, pod, container string, stdin io.Reader, stdout, stderr io.WriteCloser, tty bool) error
 }
 
