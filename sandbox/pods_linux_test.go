@@ -66,9 +66,15 @@ func TestUnknownImage(t *testing.T) {
 	w.until("patient", "waiting", func(p *corev1.Pod) bool {
 		return p.Status.Phase == corev1.PodPending && len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].State.Waiting.Reason == imageUnknown
 	})
-	if _, err := w.s.Logs(t.Context(), ns, "patient", nil); !apierrors.IsBadRequest(err) || !strings.HasPrefix(err.Error(), `container "main" in pod "patient" is waiting to start: ImageUnknown: no local program`) {
-		t.Errorf("logs of a pod that waits: %v", err)
+	// Logs goes by the informer's copy, which comes after the API's.
+	said := func() error {
+		_, err := w.s.Logs(t.Context(), ns, "patient", nil)
+		return err
 	}
+	w.eventually("the log says why the pod waits", func() bool {
+		err := said()
+		return apierrors.IsBadRequest(err) && strings.HasPrefix(err.Error(), `container "main" in pod "patient" is waiting to start: ImageUnknown: no local program`)
+	}, func() string { return fmt.Sprint(said()) })
 }
 
 func TestCommandThatIsNotThere(t *testing.T) {
