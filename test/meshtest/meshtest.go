@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,19 +68,34 @@ func (m *Mesh) stop(t testing.TB) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if t.Failed() {
-		t.Logf("the end of the daemon's log:\n%s", tail(filepath.Join(m.State, "daemon.log"), 6000))
+		said := m.Log(t, "level=")
+		said = slices.DeleteFunc(said, func(s string) bool { return strings.Contains(s, "level=INFO") && strings.Contains(s, " from=") })
+		t.Logf("the end of the daemon's log:\n%s", strings.Join(said[max(0, len(said)-40):], "\n"))
 	}
 	if r := m.command(ctx, "", "hasp", "down"); r.Err != nil {
 		t.Errorf("hasp down: %v\n%s", r.Err, r.Output())
 	}
 }
 
-func tail(file string, n int) string {
-	b, err := os.ReadFile(file)
+// Log is the lines of the daemon's log that contain a text.
+func (m *Mesh) Log(t testing.TB, text string) []string {
+	b, err := os.ReadFile(filepath.Join(m.State, "daemon.log"))
 	if err != nil {
-		return err.Error()
+		t.Logf("no log of the daemon: %v", err)
 	}
-	return string(b[max(0, len(b)-n):])
+	var out []string
+	for line := range strings.Lines(string(b)) {
+		if strings.Contains(line, text) {
+			out = append(out, strings.TrimRight(line, "\n"))
+		}
+	}
+	return out
+}
+
+// Daemon is the mesh's background process and everything below it.
+func (m *Mesh) Daemon(t testing.TB) []Process {
+	t.Helper()
+	return Family(t, m.Status(t).PID)
 }
 
 // Status is "hasp status -o json", as far as tests look at it.
@@ -91,10 +107,9 @@ type Status struct {
 	Control    struct {
 		Generation uint64 `json:"generation"`
 		Proxies    []struct {
-			Node            string    `json:"node"`
-			Connected       bool      `json:"connected"`
-			AckedGeneration uint64    `json:"ackedGeneration"`
-			Expires         time.Time `json:"expires"`
+			Node            string `json:"node"`
+			Connected       bool   `json:"connected"`
+			AckedGeneration uint64 `json:"ackedGeneration"`
 		} `json:"proxies"`
 		Problems []string `json:"problems"`
 	} `json:"control"`
@@ -162,6 +177,3 @@ func Eventually(t testing.TB, within time.Duration, what string, yes func() bool
 		<-tick.C
 	}
 }
-
-// Lines of text, without empty ones at the end.
-func Lines(s string) []string { return strings.Split(strings.TrimRight(s, "\n"), "\n") }
