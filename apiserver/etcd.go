@@ -19,7 +19,7 @@ const (
 	etcdQuota = 2 << 30 // bytes; beyond it etcd refuses writes
 	// A single member elects itself; with etcd's own figures (100, 1000) a
 	// restart waits for nearly a second.
-	etcdTick, etcdElection = 10, 100 // milliseconds
+	etcdTick, etcdElection = 20, 100 // milliseconds
 	maxSockPath            = 107     // bytes: sockaddr_un(7) less the final zero
 )
 
