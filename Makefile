@@ -2,7 +2,11 @@
 GO ?= go
 BIN := bin
 # Programs that must run in any namespace, as any user: static, no cgo.
-BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
+# kubectl says the version of the library it is.
+KUBE := $(shell sed -n 's|^\tk8s.io/kubectl v0\.||p' go.mod)
+VERSION := k8s.io/component-base/version
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X $(VERSION).gitVersion=v1.$(KUBE) \
+	-X $(VERSION).gitMajor=1 -X $(VERSION).gitMinor=$(firstword $(subst ., ,$(KUBE)))"
 
 .PHONY: help build demo test deps unit race lint golden gen fuzz bench clean
 
