@@ -22,7 +22,7 @@ func (t Timing) Took() time.Duration {
 	if t.Enforced.IsZero() || t.Seen.IsZero() {
 		return 0
 	}
-	return t.Enforced.Sub(t.Seen)
+	return t.Enforced.Sub(t.Seen).Round(10 * time.Microsecond)
 }
 
 // timings remembers the last generations, oldest first.
