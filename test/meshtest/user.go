@@ -1,7 +1,6 @@
 package meshtest
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -80,12 +79,17 @@ func (u User) dir(t testing.TB) string {
 	return dir
 }
 
+// File is a path in the home of the mesh's user.
+func (m *Mesh) File(name string) string { return filepath.Join(m.home, name) }
+
+// Demo is the directory with the demo's manifests.
+func (m *Mesh) Demo() string { return filepath.Join(filepath.Dir(m.Bin), "demo") }
+
 // environment of the user's commands: little, and nothing of the test's own.
 func (m *Mesh) environment() []string {
 	return []string{
 		"PATH=" + m.Bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=" + m.home, "TMPDIR=" + filepath.Join(m.home, "tmp"), "LANG=C.UTF-8",
-		"HASP_STATE_DIR=" + m.State, "PROJECT_NAME=" + Project,
-		fmt.Sprintf("NO_PROXY=%s", "127.0.0.1"),
+		"HASP_STATE_DIR=" + m.State, "NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1",
 	}
 }

@@ -1,0 +1,48 @@
+package lab
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hasp/test/meshtest"
+)
+
+// TestTutorial types what docs/lab.md says, as an ordinary user in the demo's
+// directory, and compares what comes with what the document shows.
+func TestTutorial(t *testing.T) {
+	meshtest.Need(t, "sh", "sed", "curl")
+	doc, err := os.ReadFile(filepath.Join(meshtest.Root(), "docs", "lab.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := commands(string(doc))
+	if err != nil {
+		t.Fatalf("docs/lab.md: %v", err)
+	}
+	if len(list) < 10 {
+		t.Fatalf("docs/lab.md has %d commands; the lab has more", len(list))
+	}
+	m := meshtest.New(t, meshtest.Ordinary())
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := m.Cmd(ctx, "sh")
+	cmd.Dir = m.Demo()
+	sh, err := newShell(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sh.close()
+	for _, c := range list {
+		got, _, err := sh.run(c.text)
+		if err != nil {
+			t.Fatalf("docs/lab.md:%d: %s: %v\n%s", c.line, c.text, err, got)
+		}
+		if !matches(c.want, lines(got)) {
+			t.Fatalf("docs/lab.md:%d: $ %s\nprinted\n%s\nand not\n%s", c.line, c.text, got, strings.Join(c.want, "\n"))
+		}
+	}
+}
