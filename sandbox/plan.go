@@ -164,6 +164,9 @@ func (p *pod) writeStatus(ctx context.Context) error {
 	obj := p.object()
 	client := p.s.cfg.Client.CoreV1().Pods(obj.Namespace)
 	for {
+		if ctx.Err() != nil {
+			return nil // what the sandbox's own end did to the pod is no news
+		}
 		next := obj.DeepCopy()
 		next.Status = p.status(obj.Status)
 		if sameStatus(obj.Status, next.Status) {

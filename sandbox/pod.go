@@ -2,11 +2,8 @@ package sandbox
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,13 +11,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // Bounds of a pod's end.
 const (
 	defaultGrace  = 30 * time.Second
-	shutdownGrace = 2 * time.Second // when the sandbox itself ends
+	shutdownGrace = 2 * time.Second // when the sandbox ends, or the object is gone already
 	retryPeriod   = 5 * time.Second
 )
 
@@ -74,6 +70,15 @@ func (p *pod) remove() {
 	p.goOnce.Do(func() { close(p.gone) })
 }
 
+func (p *pod) isGone() bool {
+	select {
+	case <-p.gone:
+		return true
+	default:
+		return false
+	}
+}
+
 func (p *pod) object() *corev1.Pod {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -109,7 +114,7 @@ func (p *pod) run(ctx context.Context) {
 	reporting, stopReporting := context.WithCancel(ctx)
 	helpers.Go(func() { p.report(reporting) })
 
-	if !finished(p.object().Status.Phase) {
+	if !finished(p.object().Status.Phase) && !p.isGone() {
 		p.live(life, ctx)
 	}
 	p.changed.ring()
@@ -130,14 +135,18 @@ func (p *pod) forget(ctx context.Context) {
 	p.mu.Lock()
 	removed, obj := p.removed, p.obj
 	p.mu.Unlock()
-	if !removed {
+	for !removed {
 		now := int64(0)
 		err := p.s.cfg.Client.CoreV1().Pods(obj.Namespace).Delete(ctx, obj.Name, metav1.DeleteOptions{
 			GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &p.uid},
 		})
-		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) && ctx.Err() == nil {
-			p.s.log.Error("pod not deleted", "pod", obj.Namespace+"/"+obj.Name, "err", err)
+		if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+			break
 		}
+		if !pause(ctx, retryPeriod) {
+			return
+		}
+		p.s.log.Warn("pod not deleted yet", "pod", obj.Namespace+"/"+obj.Name, "err", err)
 	}
 	if err := os.RemoveAll(p.dir()); err != nil {
 		p.s.log.Warn("pod's files not deleted", "pod", obj.Namespace+"/"+obj.Name, "err", err)
@@ -176,32 +185,6 @@ func (p *pod) live(life, sandbox context.Context) {
 	p.play(life, sandbox)
 }
 
-// validate refuses names that could not be a file's or a host's.
-func validate(obj *corev1.Pod) error {
-	check := func(what, name string, problems []string) error {
-		if len(problems) > 0 {
-			return fmt.Errorf("%s %q: %s", what, name, strings.Join(problems, "; "))
-		}
-		return nil
-	}
-	err := errors.Join(
-		check("name", obj.Name, validation.IsDNS1123Subdomain(obj.Name)),
-		check("namespace", obj.Namespace, validation.IsDNS1123Label(obj.Namespace)),
-		check("uid", string(obj.UID), validation.IsDNS1123Subdomain(string(obj.UID))))
-	for _, list := range [][]corev1.Container{obj.Spec.InitContainers, obj.Spec.Containers} {
-		for _, c := range list {
-			err = errors.Join(err, check("container", c.Name, validation.IsDNS1123Label(c.Name)))
-		}
-	}
-	for _, v := range obj.Spec.Volumes {
-		err = errors.Join(err, check("volume", v.Name, validation.IsDNS1123Label(v.Name)))
-	}
-	if len(obj.Spec.Containers) == 0 {
-		err = errors.Join(err, errors.New("the pod has no containers"))
-	}
-	return err
-}
-
 func restartPolicy(obj *corev1.Pod) corev1.RestartPolicy {
 	if obj.Spec.RestartPolicy == "" {
 		return corev1.RestartPolicyAlways
@@ -220,7 +203,9 @@ func (p *pod) grace(sandbox context.Context) time.Duration {
 	if s := obj.DeletionGracePeriodSeconds; s != nil {
 		d = time.Duration(*s) * time.Second
 	}
-	if sandbox.Err() != nil {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if sandbox.Err() != nil || p.removed {
 		d = min(d, shutdownGrace)
 	}
 	return d

@@ -141,6 +141,20 @@ func (ps *pods) log(obj *corev1.Pod, container string, previous bool) *container
 	return l
 }
 
+// status of a container: as it is, which may be newer than what the API says.
+func (ps *pods) status(obj *corev1.Pod, name string) *corev1.ContainerStatus {
+	ps.mu.Lock()
+	p := ps.byUID[obj.UID]
+	ps.mu.Unlock()
+	if p != nil {
+		if c := p.container(name); c != nil {
+			status := c.status()
+			return &status
+		}
+	}
+	return containerStatus(obj, name)
+}
+
 // writer is the container that writes a log now, or nil.
 func (ps *pods) writer(l *containerLog) *container {
 	ps.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -106,12 +107,11 @@ func meshed(t *testing.T, gateway map[uint16]*os.File) func(*Config) {
 		if err := os.WriteFile(script, []byte("#!/bin/sh\n"+proxyEnv+"=1 exec "+self+"\n"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		tokens := 0
+		var tokens atomic.Int64
 		c.ProxyBinary = script
 		c.Roots = func() string { return "roots" }
 		c.JoinToken = func(namespace, pod, account string) (string, string, error) {
-			tokens++
-			return mesh.Identity("cluster.local", namespace, account), fmt.Sprint("token-", tokens), nil
+			return mesh.Identity("cluster.local", namespace, account), fmt.Sprint("token-", tokens.Add(1)), nil
 		}
 		c.GatewayListeners = gateway
 		c.Images["hasp/gateway"] = Image{Gateway: true}

@@ -10,6 +10,16 @@
 // [Sandbox.Attach] are what a kubelet serves. Nothing of it is visible from
 // outside, and when the process ends, however it ends, the kernel takes
 // everything away.
+//
+// Pods are what the Kubernetes API says they are, as far as processes can be. A
+// container's image is a local program (see [Images]); its file system is the
+// host's, read only, with /tmp, a scratch directory of its own as working
+// directory, and its volumes (emptyDir, persistentVolumeClaim, hostPath,
+// configMap, secret), which can be mounted where the host has nothing. It is an
+// unprivileged user of a user namespace of its own. Exec probes see the
+// container's files and network, but not its processes. Not there: exec,
+// port-forward, terminals (a tty is a plain stream), lifecycle hooks, resource
+// limits, ReplicaSets.
 package sandbox
 
 import (
@@ -54,7 +64,7 @@ type Config struct {
 	// Roots are the trust anchors for proxies in PEM, asked for each start.
 	Roots func() string
 	// JoinToken makes a single-use token for a proxy, and says which identity
-	// it is for.
+	// it is for. It may be called at the same time for different pods.
 	JoinToken func(namespace, pod, serviceAccount string) (identity, token string, err error)
 	// GatewayListeners are the host's sockets that gateways serve, by port.
 	GatewayListeners map[uint16]*os.File

@@ -21,7 +21,9 @@ func Setup(in Inside) error {
 		unix.CloseOnExec(fd)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("sandbox: make mounts private: %w", err)
+		// The first thing that needs a capability: AppArmor gives out user
+		// namespaces without any.
+		return &Missing{What: "make mounts private", Err: err, Fix: forbidding(os.DirFS("/proc/sys"), userNamespaceSettings)}
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("sandbox: mount /proc: %w (in a container: it must run with its /proc unmasked, docker run --security-opt systempaths=unconfined)", err)

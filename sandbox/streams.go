@@ -74,7 +74,7 @@ func (s *Sandbox) findLog(namespace, name, container string, previous bool) (*co
 			return nil, err
 		}
 	}
-	status := containerStatus(pod, container)
+	status := s.pods.status(pod, container)
 	if status == nil && !hasContainer(pod, container) {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("container %s is not valid for pod %s", container, name))
 	}
