@@ -17,12 +17,17 @@ import (
 // the Gateways that select it and the VirtualServices that name those.
 func gateway(w *world.World, wl *mesh.Workload, c *mesh.ProxyConfig) []Diagnostic {
 	b := builder{w: w, wl: wl, c: c, clusters: map[string]bool{}, secrets: map[string]bool{}}
-	for _, g := range w.Gateways {
+	// The oldest first: it keeps its ports and hosts (see clash).
+	gateways := slices.Clone(w.Gateways)
+	slices.SortStableFunc(gateways, func(a, b *networking.Gateway) int {
+		return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)
+	})
+	for _, g := range gateways {
 		if len(g.Spec.Selector) > 0 && !hasLabels(wl.Labels, g.Spec.Selector) {
 			continue
 		}
-		for _, s := range g.Spec.Servers {
-			b.server(g, s)
+		for i, s := range g.Spec.Servers {
+			b.server(g, s, fmt.Sprintf("servers[%d].", i))
 		}
 	}
 	c.Outbound.AllowAny = w.Mesh.OutboundAllowAny
@@ -46,26 +51,37 @@ func (b *builder) say(o mesh.Origin, format string, args ...any) {
 	b.diagnostics = append(b.diagnostics, Diagnostic{o, fmt.Sprintf(format, args...)})
 }
 
-// server adds one server of a Gateway. Servers for plain HTTP on one port are
-// one listener: their hosts and routes are joined.
-func (b *builder) server(g *networking.Gateway, s *networkingapi.Server) {
+// server adds one server of a Gateway, whose fields are at the path. Servers
+// for plain HTTP on one port are one listener: their hosts and routes are
+// joined. One that cannot be served is left out and the rest stands.
+func (b *builder) server(g *networking.Gateway, s *networkingapi.Server, path string) {
 	origin := mesh.Origin{Kind: "Gateway", Namespace: g.Namespace, Name: g.Name}
 	out := mesh.Server{Name: s.Port.GetName(), Port: uint16(s.Port.GetNumber()), Origin: origin}
 	for _, h := range s.Hosts {
 		out.Hosts = append(out.Hosts, hostOnly(h))
 	}
+	var secret *mesh.Secret
 	switch p := strings.ToUpper(s.Port.GetProtocol()); p {
 	case "HTTP", "HTTP2", "GRPC":
 		out.Protocol = mesh.HTTP
 		out.HTTPSRedirect = s.Tls.GetHttpsRedirect()
 	case "HTTPS":
 		out.Protocol = mesh.HTTPS
-		if !b.serverTLS(g, s, &out) {
+		var ok bool
+		if secret, ok = b.serverTLS(s, path, &out); !ok {
 			return
 		}
 	default:
-		b.say(origin, "servers[].port.protocol %s is not served by the gateway; use HTTP or HTTPS", p)
+		b.say(origin, "%sport.protocol %s is not served by the gateway; use HTTP or HTTPS", path, p)
 		return
+	}
+	if field, why := b.clash(&out); field != "" {
+		b.say(origin, "%s%s: %s", path, field, why)
+		return
+	}
+	if secret != nil && !b.secrets[secret.Name] {
+		b.secrets[secret.Name] = true
+		b.c.Secrets = append(b.c.Secrets, *secret)
 	}
 	out.Routes = b.routes(g, s)
 	if out.Protocol == mesh.HTTP {
@@ -74,6 +90,7 @@ func (b *builder) server(g *networking.Gateway, s *networkingapi.Server) {
 			if have.Port == out.Port && have.Protocol == mesh.HTTP && have.HTTPSRedirect == out.HTTPSRedirect {
 				have.Hosts = append(have.Hosts, out.Hosts...)
 				have.Routes = append(have.Routes, out.Routes...)
+				byHost(have.Routes)
 				return
 			}
 		}
@@ -83,34 +100,35 @@ func (b *builder) server(g *networking.Gateway, s *networkingapi.Server) {
 
 // serverTLS chooses the certificate. Files under /etc/certs or /etc/istio are
 // where Istio's proxies find their own mesh certificate, so they mean that one.
-func (b *builder) serverTLS(g *networking.Gateway, s *networkingapi.Server, out *mesh.Server) bool {
+// It returns the Secret, if it is one, and false when there is nothing to serve.
+func (b *builder) serverTLS(s *networkingapi.Server, path string, out *mesh.Server) (*mesh.Secret, bool) {
 	t := s.GetTls()
 	switch t.GetMode() {
 	case networkingapi.ServerTLSSettings_SIMPLE, networkingapi.ServerTLSSettings_MUTUAL:
 		out.Mutual = t.GetMode() == networkingapi.ServerTLSSettings_MUTUAL
 	default:
-		b.say(out.Origin, "servers[].tls.mode %s is not served by the gateway; use SIMPLE or MUTUAL", t.GetMode())
-		return false
+		b.say(out.Origin, "%stls.mode %s is not served by the gateway; use SIMPLE or MUTUAL", path, t.GetMode())
+		return nil, false
 	}
 	if name := t.GetCredentialName(); name != "" {
 		secret, ok := b.w.Secrets[b.wl.Namespace+"/"+name]
 		if !ok {
-			b.say(out.Origin, "servers[].tls.credentialName: there is no TLS Secret %s/%s; make one with kubectl create secret tls %s -n %s", b.wl.Namespace, name, name, b.wl.Namespace)
-			return false
+			b.say(out.Origin, "%stls.credentialName: there is no TLS Secret %s/%s; make one with kubectl create secret tls %s -n %s", path, b.wl.Namespace, name, name, b.wl.Namespace)
+			return nil, false
+		}
+		if out.Mutual && len(secret.CA) == 0 {
+			b.say(out.Origin, "%stls.mode MUTUAL: Secret %s/%s has no ca.crt to verify clients with; add the key ca.crt to it, or use mode SIMPLE", path, b.wl.Namespace, name)
+			return nil, false
 		}
 		out.Secret = secret.Name
-		if !b.secrets[secret.Name] {
-			b.secrets[secret.Name] = true
-			b.c.Secrets = append(b.c.Secrets, secret)
-		}
-		return true
+		return &secret, true
 	}
 	if f := t.GetServerCertificate(); strings.HasPrefix(f, "/etc/certs/") || strings.HasPrefix(f, "/etc/istio/") {
 		out.Secret = "default"
-		return true
+		return nil, true
 	}
-	b.say(out.Origin, "servers[].tls.serverCertificate %q: the gateway reads no files; use credentialName with a TLS Secret, or /etc/certs/cert-chain.pem for the gateway's own certificate", t.GetServerCertificate())
-	return false
+	b.say(out.Origin, "%stls.serverCertificate %q: the gateway reads no files; use credentialName with a TLS Secret, or /etc/certs/cert-chain.pem for the gateway's own certificate", path, t.GetServerCertificate())
+	return nil, false
 }
 
 // routes of the VirtualServices bound to the Gateway whose hosts the server has.
@@ -131,10 +149,14 @@ func (b *builder) routes(g *networking.Gateway, s *networkingapi.Server) []mesh.
 			}
 		}
 	}
-	// The most specific host first, as a browser's user expects; within a host
-	// the order of the VirtualService stands.
-	slices.SortStableFunc(out, func(a, b mesh.HTTPRoute) int { return cmp.Compare(breadth(a.Hosts), breadth(b.Hosts)) })
+	byHost(out)
 	return out
+}
+
+// byHost puts the most specific host first, as a browser's user expects; within
+// a host the order of the VirtualService stands.
+func byHost(routes []mesh.HTTPRoute) {
+	slices.SortStableFunc(routes, func(a, b mesh.HTTPRoute) int { return cmp.Compare(breadth(a.Hosts), breadth(b.Hosts)) })
 }
 
 func (b *builder) route(v *networking.VirtualService, r *networkingapi.HTTPRoute) (mesh.HTTPRoute, bool) {

@@ -19,7 +19,7 @@ func (p *Proxy) Apply(c *mesh.ProxyConfig) error {
 	}
 	p.applying.Lock()
 	defer p.applying.Unlock()
-	s, err := newSettings(c, p.cfg.Identity)
+	s, err := newSettings(c, p.cfg.Identity, p.cfg.Now)
 	if err != nil {
 		p.metrics.rejected.Inc()
 		return fmt.Errorf("proxy: configuration %d: %w", c.Generation, err)

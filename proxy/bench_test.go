@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"testing"
+	"time"
 
 	"hasp/mesh"
 )
@@ -97,7 +98,7 @@ func BenchmarkThroughput(b *testing.B) {
 func BenchmarkJudge(b *testing.B) {
 	c := inboundConfig(8080, mesh.ModeStrict, mesh.TCP)
 	c.TrustDomain = "cluster.local"
-	s, err := newSettings(&c, &identity{})
+	s, err := newSettings(&c, &identity{}, time.Now)
 	if err != nil {
 		b.Fatal(err)
 	}

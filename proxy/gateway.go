@@ -199,12 +199,12 @@ type gatewaySettings struct {
 }
 
 // newGateway groups the servers of a configuration by port.
-func newGateway(id Identity, c *mesh.ProxyConfig, clusters map[string]*cluster) (map[uint16]*gatewaySettings, error) {
+func newGateway(id Identity, now func() time.Time, c *mesh.ProxyConfig, clusters map[string]*cluster) (map[uint16]*gatewaySettings, error) {
 	out := make(map[uint16]*gatewaySettings)
 	for i := range c.Gateway {
 		srv := &c.Gateway[i]
 		where := fmt.Sprintf("gateway %s, port %d", srv.Origin.Ref(), srv.Port)
-		g, err := newGatewayServer(id, srv, c.Secrets, clusters)
+		g, err := newGatewayServer(id, now, srv, c.Secrets, clusters)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", where, err)
 		}

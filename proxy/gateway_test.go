@@ -3,10 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
@@ -195,16 +192,7 @@ func TestGatewayRefusesAServerThatIsSomebodyElse(t *testing.T) {
 
 func TestGatewayHTTPSAndRedirect(t *testing.T) {
 	m := newGatewayLab(t, mirror)
-	cert := m.ca.issue(t, "spiffe://unused/x", func(c *x509.Certificate) { c.DNSNames = []string{"shop.example"} })
-	key, err := x509.MarshalECPrivateKey(cert.PrivateKey.(*ecdsa.PrivateKey))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.config.Secrets = []mesh.Secret{{
-		Name: "kubernetes://shop-cert",
-		Cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}),
-		Key:  pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: key}),
-	}}
+	m.config.Secrets = []mesh.Secret{m.secret(t, "shop-cert", "shop.example")}
 	plain, secure := m.serve(m.http, mesh.HTTP), m.serve(m.https, mesh.HTTPS, mesh.HTTPRoute{Hosts: []string{"*"}})
 	plain.HTTPSRedirect = true
 	secure.Secret = "kubernetes://shop-cert"

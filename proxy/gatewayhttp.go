@@ -61,13 +61,19 @@ func (p *Proxy) serveRequest(w http.ResponseWriter, r *http.Request, q *request,
 		q.notFound(w)
 		return
 	}
-	srv := g.server(hostname(r.Host))
+	srv := g.serverOf(r)
 	if srv == nil {
 		q.notFound(w)
 		return
 	}
+	if g.misdirected(srv, r) {
+		q.log.Why = "the connection was made for another server of the gateway"
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(http.StatusMisdirectedRequest)
+		return
+	}
 	if srv.HTTPSRedirect {
-		http.Redirect(w, r, httpsURL(q.settings, r), http.StatusMovedPermanently)
+		http.Redirect(w, r, p.httpsURL(q.settings, r), http.StatusMovedPermanently)
 		return
 	}
 	rt, m := srv.route(r)
@@ -165,7 +171,7 @@ func (p *Proxy) seriesFor(q *request, r *row, facts *mesh.Connection) *series {
 }
 
 // httpsURL is the same page on the port that serves HTTPS.
-func httpsURL(s *settings, r *http.Request) string {
+func (p *Proxy) httpsURL(s *settings, r *http.Request) string {
 	host := hostname(r.Host)
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
@@ -176,10 +182,23 @@ func httpsURL(s *settings, r *http.Request) string {
 			tlsPorts = append(tlsPorts, port)
 		}
 	}
-	if len(tlsPorts) == 1 && tlsPorts[0] != 443 {
-		host = fmt.Sprintf("%s:%d", host, tlsPorts[0])
+	if len(tlsPorts) == 1 {
+		if port := p.outsidePort(tlsPorts[0]); port != 443 {
+			host = fmt.Sprintf("%s:%d", host, port)
+		}
 	}
 	return (&url.URL{Scheme: "https", Host: host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}).String()
+}
+
+// outsidePort is what a gateway's port is called where its clients are: that of
+// the inherited socket, if there is one.
+func (p *Proxy) outsidePort(port uint16) uint16 {
+	if ln := p.cfg.Inherited[port]; ln != nil {
+		if at := addrPort(ln.Addr()); at.IsValid() {
+			return at.Port()
+		}
+	}
+	return port
 }
 
 // newRequestID is a random UUID (RFC 9562, version 4).

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	"hasp/mesh"
 )
@@ -39,12 +40,12 @@ type target struct {
 	weight  int
 }
 
-func newGatewayServer(id Identity, srv *mesh.Server, secrets []mesh.Secret, clusters map[string]*cluster) (*gatewayServer, error) {
+func newGatewayServer(id Identity, now func() time.Time, srv *mesh.Server, secrets []mesh.Secret, clusters map[string]*cluster) (*gatewayServer, error) {
 	g := &gatewayServer{Server: srv}
 	switch srv.Protocol {
 	case mesh.HTTP:
 	case mesh.HTTPS:
-		g.tls, g.tlsErr = gatewayTLS(id, srv, secrets)
+		g.tls, g.tlsErr = gatewayTLS(id, now, srv, secrets)
 	default:
 		return nil, fmt.Errorf("protocol %q: a gateway serves http and https", srv.Protocol)
 	}
@@ -101,6 +102,30 @@ func (g *gatewaySettings) server(host string) *gatewayServer {
 		}
 	}
 	return best
+}
+
+// serverOf is the server a request is for. Under TLS it is the one whose
+// certificate the client asked for: a Host header must not lead past the client
+// certificate that another server requires.
+func (g *gatewaySettings) serverOf(r *http.Request) *gatewayServer {
+	if r.TLS != nil {
+		return g.server(r.TLS.ServerName)
+	}
+	return g.server(hostname(r.Host))
+}
+
+// misdirected tells whether a request came on a connection that is another
+// server's, or that was made before the server required a client certificate.
+// The client is to try again on a new one (RFC 9110, section 15.5.20).
+func (g *gatewaySettings) misdirected(s *gatewayServer, r *http.Request) bool {
+	if r.TLS == nil {
+		return false
+	}
+	if s.Mutual && len(r.TLS.PeerCertificates) == 0 {
+		return true
+	}
+	other := g.server(hostname(r.Host))
+	return other != nil && other != s
 }
 
 // hostScore is how well a pattern fits a host; -1 is not at all. A pattern may

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"hasp/mesh"
 )
@@ -30,7 +31,7 @@ func (g *gatewaySettings) wrap(c net.Conn) net.Conn {
 
 // gatewayTLS is the server half of an HTTPS server: its certificate from a
 // Secret, or the gateway's own SVID.
-func gatewayTLS(id Identity, srv *mesh.Server, secrets []mesh.Secret) (*tls.Config, error) {
+func gatewayTLS(id Identity, now func() time.Time, srv *mesh.Server, secrets []mesh.Secret) (*tls.Config, error) {
 	c := &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2", "http/1.1"},
@@ -51,6 +52,15 @@ func gatewayTLS(id Identity, srv *mesh.Server, secrets []mesh.Secret) (*tls.Conf
 		c.Certificates = []tls.Certificate{cert}
 	}
 	if !srv.Mutual {
+		return c, nil
+	}
+	if srv.Secret == "default" {
+		// The mesh's own certificate asks for the mesh's own clients.
+		c.ClientAuth = tls.RequireAnyClientCert
+		c.VerifyConnection = func(cs tls.ConnectionState) error {
+			_, err := verifyPeer(&cs, id.Roots(), x509.ExtKeyUsageClientAuth, now())
+			return err
+		}
 		return c, nil
 	}
 	if len(secret.CA) == 0 {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -178,6 +179,34 @@ func until(t *testing.T, what string, is func() bool) {
 	for end := time.Now().Add(5 * time.Second); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not so after 5 s: %s", what)
+		}
+	}
+}
+
+// A client of TLS 1.2 is let in while the mesh's minimum says so, and not after.
+func TestMinTLSFollowsTheMesh(t *testing.T) {
+	ca := newTestCA(t)
+	n := newNode(t, ca, "boards", "127.0.0.6")
+	server := app(t, echo)
+	at := n.inboundFor(server)
+	old := &tls.Config{
+		MaxVersion: tls.VersionTLS12, InsecureSkipVerify: true, NextProtos: []string{alpnIstio},
+		Certificates: []tls.Certificate{*ca.issue(t, mesh.Identity("cluster.local", "shop", "old"))},
+	}
+	for _, tc := range []struct{ min, want string }{
+		{"", "remote error: tls: protocol version not supported"},
+		{"1.2", ""},
+		{"1.3", "remote error: tls: protocol version not supported"},
+	} {
+		c := inboundConfig(server.Port(), mesh.ModeStrict, mesh.TCP)
+		c.MinTLS = tc.min
+		n.apply(c)
+		got := ""
+		if err := tls.Client(dial(t, "127.0.0.1", at), old).Handshake(); err != nil {
+			got = err.Error()
+		}
+		if got != tc.want {
+			t.Errorf("minimum %q: got %q, want %q", tc.min, got, tc.want)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
@@ -40,7 +41,7 @@ type cluster struct {
 
 // newSettings converts a configuration. An error names the field that cannot
 // be done; the proxy then keeps what it has.
-func newSettings(c *mesh.ProxyConfig, id Identity) (*settings, error) {
+func newSettings(c *mesh.ProxyConfig, id Identity, now func() time.Time) (*settings, error) {
 	td, err := spiffeid.TrustDomainFromString(c.TrustDomain)
 	if err != nil {
 		return nil, fmt.Errorf("trustDomain %q: %w", c.TrustDomain, err)
@@ -92,7 +93,7 @@ func newSettings(c *mesh.ProxyConfig, id Identity) (*settings, error) {
 			s.anyAddr[l.Port] = cl
 		}
 	}
-	if s.gateway, err = newGateway(id, c, s.clusters); err != nil {
+	if s.gateway, err = newGateway(id, now, c, s.clusters); err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -32,7 +32,11 @@ func serviceEntries(entries []*networking.ServiceEntry, workloadEntries []*netwo
 					continue
 				}
 			}
-			addresses = append(addresses, a)
+			if a.IsUnspecified() || a.Zone() != "" {
+				problems = append(problems, Problem{origin, fmt.Sprintf("spec.addresses: %q is not the address of one host; write the address that clients connect to", s)})
+				continue
+			}
+			addresses = append(addresses, a.Unmap())
 		}
 		for _, host := range e.Spec.Hosts {
 			svc := &mesh.Service{
