@@ -34,9 +34,6 @@ const (
 	goodRun      = 10 * time.Minute
 )
 
-// graceful is how long a program has to end itself.
-type graceful time.Duration
-
 // container is one container of a pod and all its runs.
 type container struct {
 	p     *pod
@@ -152,7 +149,7 @@ func (c *container) await(ctx context.Context, wanted func(*container) bool) boo
 
 // run runs the container, again and again as its pod's policy says, until it
 // ended for good or ctx ends, and gives the last exit code.
-func (c *container) run(ctx context.Context, grace func() graceful) int {
+func (c *container) run(ctx context.Context, grace func() time.Duration) int {
 	if _, done := c.condition(); done {
 		return 0
 	}

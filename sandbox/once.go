@@ -19,7 +19,7 @@ import (
 const codeCannotRun = 125
 
 // once runs the container's program one time and gives its exit code.
-func (c *container) once(ctx context.Context, grace func() graceful) int {
+func (c *container) once(ctx context.Context, grace func() time.Duration) int {
 	begin := metav1.Now()
 	l, err := createLog(c.logDir(), int(c.restarts))
 	if err != nil {
@@ -133,7 +133,7 @@ func (r *running) closeStdin() {
 
 // watch waits for the end of the program, probes it, and ends it when ctx ends
 // or a probe says so.
-func (c *container) watch(ctx context.Context, r *running, grace func() graceful) (code int, reason, message string) {
+func (c *container) watch(ctx context.Context, r *running, grace func() time.Duration) (code int, reason, message string) {
 	probing, stop := context.WithCancel(ctx)
 	var probes sync.WaitGroup
 	sick := make(chan string, 1)
@@ -164,13 +164,13 @@ func (c *container) watch(ctx context.Context, r *running, grace func() graceful
 // end asks the program to end, and makes it. Being process 1 of its namespace,
 // a program that does not handle the signal would not even get it: there is
 // nothing to wait for.
-func (r *running) end(grace graceful) {
+func (r *running) end(grace time.Duration) {
 	if handles(r.process.Pid, syscall.SIGTERM) {
 		_ = r.process.Signal(syscall.SIGTERM) // it may have ended
 	} else {
 		grace = 0
 	}
-	t := time.NewTimer(time.Duration(grace))
+	t := time.NewTimer(grace)
 	defer t.Stop()
 	select {
 	case <-r.ended:

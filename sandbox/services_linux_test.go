@@ -148,6 +148,43 @@ func (w *world) say(from, addr string) string {
 	return out
 }
 
+func TestUDPService(t *testing.T) {
+	w := newWorld(t, nil)
+	w.create(simplePod("udp", need(t, "python3"), "-c", `
+import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0); s.bind(("", 5353))
+while True: d, a = s.recvfrom(100); s.sendto(d.upper(), a)
+`))
+	w.untilReady("udp")
+	w.create(simplePod("client", "sleep", "1000"))
+	w.untilReady("client")
+	svc := testService("udp", "udp", corev1.ServicePort{Port: 53, TargetPort: intstr.FromInt32(5353), Protocol: corev1.ProtocolUDP}, "10.96.0.53", "fd96::53")
+	if _, err := w.client.CoreV1().Services(ns).Create(t.Context(), svc, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, vip := range []string{"10.96.0.53:53", "[fd96::53]:53"} {
+		var got string
+		w.eventually("an answer from "+vip, func() bool {
+			err := inNetwork(w.network("client"), func() error {
+				c, err := net.Dial("udp", vip)
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				if err := c.SetDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+					return err
+				}
+				fmt.Fprint(c, "word")
+				b := make([]byte, 100)
+				n, err := c.Read(b)
+				got = string(b[:n])
+				return err
+			})
+			return err == nil && got == "WORD"
+		}, func() string { return got })
+	}
+}
+
 func TestPodCannotLeaveItsPlace(t *testing.T) {
 	secret := t.TempDir()
 	if err := os.WriteFile(secret+"/key.pem", []byte("secret"), 0o600); err != nil {
