@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,6 +73,8 @@ type Control struct {
 type snapshot struct {
 	world    *world.World
 	problems []source.Problem
+	// unserved is what gateways leave out.
+	unserved []compile.Diagnostic
 }
 
 // New prepares a control plane.
@@ -184,10 +187,32 @@ func (c *Control) rebuild() {
 	for _, p := range problems {
 		c.cfg.Log.Warn("not used", slog.String("object", p.Object.String()), slog.String("why", p.Message))
 	}
-	c.current.Store(&snapshot{w, problems})
+	unserved := unservedBy(w)
+	for _, d := range unserved {
+		c.cfg.Log.Warn("not served", slog.String("object", d.Object.String()), slog.String("why", d.Message))
+	}
+	c.current.Store(&snapshot{w, problems, unserved})
 	c.timings.built(next, since, time.Now())
 	c.xds.Notify(next)
 	signal(c.rebuilt)
+}
+
+// unservedBy the gateways of a World, each thing once however many gateways say
+// it.
+func unservedBy(w *world.World) []compile.Diagnostic {
+	var out []compile.Diagnostic
+	for _, wl := range w.Workloads {
+		if wl.Role != mesh.RoleGateway {
+			continue
+		}
+		_, diagnostics := compile.For(w, wl)
+		for _, d := range diagnostics {
+			if !slices.Contains(out, d) {
+				out = append(out, d)
+			}
+		}
+	}
+	return out
 }
 
 // signal without waiting: one that is not yet taken says it all.

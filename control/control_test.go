@@ -264,6 +264,43 @@ data: {mesh: "enableAutoMtls: maybe"}
 	}
 }
 
+// What a gateway leaves out of a Gateway is said in the object's own status.
+func TestGatewayServedInPart(t *testing.T) {
+	gateway := `
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: front, namespace: shop}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - {hosts: ["*"], port: {number: 443, name: https, protocol: HTTPS}, tls: {mode: SIMPLE, credentialName: nope}}
+  - {hosts: ["*"], port: {number: 80, name: http, protocol: HTTP}}
+`
+	p := start(t, gateway, `
+apiVersion: v1
+kind: Pod
+metadata: {name: gw-1, namespace: istio-system, labels: {istio: ingressgateway}, annotations: {sidecar.istio.io/inject: "false"}}
+spec: {containers: [{name: istio-proxy, image: x}]}
+status: {phase: Running, podIPs: [{ip: 10.0.0.9}], conditions: [{type: Ready, status: "True"}]}
+`)
+	const why = "servers[0].tls.credentialName: there is no TLS Secret istio-system/nope; make one with kubectl create secret tls nope -n istio-system"
+	if got := p.Status().Problems; len(got) != 1 || got[0] != "Gateway shop/front: "+why {
+		t.Errorf("problems %q", got)
+	}
+	wait(t, "the Gateway's status names the server that is left out", func() bool {
+		u, err := p.resource(t, parse(t, gateway)).Get(t.Context(), "front", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+		if len(conditions) != 1 {
+			return false
+		}
+		cond := conditions[0].(map[string]any)
+		return cond["status"] == "False" && cond["reason"] == "PartlyUsed" && cond["message"] == why
+	})
+}
+
 // wait until ok, or fail; for effects that announce themselves nowhere.
 func wait(t *testing.T, what string, ok func() bool) {
 	t.Helper()

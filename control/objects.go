@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"hasp/mesh"
 	"hasp/source"
 )
 
@@ -49,7 +50,7 @@ func (c *Control) writeStatuses(ctx context.Context, written map[string]string) 
 	for _, o := range statusObjects(c.watcher.Objects()) {
 		key := o.key()
 		seen[key] = true
-		cond := o.condition(p, s.problems)
+		cond := o.condition(p, s)
 		mark := fmt.Sprint(o.meta.GetUID(), o.meta.GetGeneration(), cond.Status, cond.Message)
 		if written[key] == mark {
 			continue
@@ -79,7 +80,7 @@ func (o statusObject) key() string {
 }
 
 // condition of the object under the current generation.
-func (o statusObject) condition(p progress, problems []source.Problem) metav1.Condition {
+func (o statusObject) condition(p progress, s *snapshot) metav1.Condition {
 	cond := metav1.Condition{Type: "Reconciled", Status: metav1.ConditionTrue, Reason: "Acknowledged",
 		Message: fmt.Sprintf("%d/%d proxies up to date.", p.acked, p.connected)}
 	if p.acked < p.connected {
@@ -89,12 +90,25 @@ func (o statusObject) condition(p progress, problems []source.Problem) metav1.Co
 		cond.Status, cond.Reason = metav1.ConditionFalse, "Refused"
 		cond.Message += " " + strings.Join(p.nacks, "; ")
 	}
-	for _, pr := range problems {
-		if pr.Object.Kind == o.kind && pr.Object.Namespace == o.meta.GetNamespace() && pr.Object.Name == o.meta.GetName() {
+	for _, pr := range s.problems {
+		if o.is(pr.Object) {
 			cond.Status, cond.Reason, cond.Message = metav1.ConditionFalse, "NotUsed", pr.Message
 		}
 	}
+	var unserved []string
+	for _, d := range s.unserved {
+		if o.is(d.Object) {
+			unserved = append(unserved, d.Message)
+		}
+	}
+	if len(unserved) > 0 {
+		cond.Status, cond.Reason, cond.Message = metav1.ConditionFalse, "PartlyUsed", strings.Join(unserved, "; ")
+	}
 	return cond
+}
+
+func (o statusObject) is(origin mesh.Origin) bool {
+	return origin.Kind == o.kind && origin.Namespace == o.meta.GetNamespace() && origin.Name == o.meta.GetName()
 }
 
 func (c *Control) patchStatus(ctx context.Context, o statusObject, cond metav1.Condition) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"hasp/compile"
 	"hasp/mesh"
 	"hasp/world"
 	"hasp/xds/server"
@@ -40,15 +39,12 @@ func (c *Control) Status() Status {
 	for _, p := range s.problems {
 		st.Problems = append(st.Problems, p.String())
 	}
+	for _, d := range s.unserved {
+		st.Problems = append(st.Problems, d.String())
+	}
 	for _, wl := range s.world.Workloads {
-		switch wl.Role {
-		case mesh.RoleNone:
+		if wl.Role == mesh.RoleNone {
 			st.Unmeshed = append(st.Unmeshed, wl.Key())
-		case mesh.RoleGateway:
-			_, diagnostics := compile.For(s.world, wl)
-			for _, d := range diagnostics {
-				st.Problems = append(st.Problems, d.String())
-			}
 		}
 	}
 	return st

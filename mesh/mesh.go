@@ -93,6 +93,9 @@ func (o Origin) String() string {
 	if o.Name == "" {
 		return "default"
 	}
+	if o.Level == "" {
+		return o.Kind + " " + o.Ref()
+	}
 	return o.Kind + " " + o.Ref() + " (" + o.Level + ")"
 }
 
