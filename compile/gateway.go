@@ -2,6 +2,8 @@ package compile
 
 import (
 	"cmp"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"strings"
@@ -116,7 +118,12 @@ func (b *builder) serverTLS(s *networkingapi.Server, path string, out *mesh.Serv
 			b.say(out.Origin, "%stls.credentialName: there is no TLS Secret %s/%s; make one with kubectl create secret tls %s -n %s", path, b.wl.Namespace, name, name, b.wl.Namespace)
 			return nil, false
 		}
-		if out.Mutual && len(secret.CA) == 0 {
+		// The error names what is wrong, and never quotes the key.
+		if _, err := tls.X509KeyPair(secret.Cert, secret.Key); err != nil {
+			b.say(out.Origin, "%stls.credentialName: Secret %s/%s: %v; make it anew with kubectl create secret tls", path, b.wl.Namespace, name, err)
+			return nil, false
+		}
+		if out.Mutual && !x509.NewCertPool().AppendCertsFromPEM(secret.CA) {
 			b.say(out.Origin, "%stls.mode MUTUAL: Secret %s/%s has no ca.crt to verify clients with; add the key ca.crt to it, or use mode SIMPLE", path, b.wl.Namespace, name)
 			return nil, false
 		}
