@@ -119,8 +119,11 @@ func probeWorkload(n *network) error {
 		return nil // a host without one; the first workload will tell
 	}
 	p, err := launch{network: n, path: path, argv: []string{"true"}, uid: workloadUID, gid: workloadUID}.start()
+	if errors.Is(err, unix.ENOSYS) {
+		return &Missing{What: "show a workload its file system", Err: err, Fix: "boot Linux 5.12 or newer"}
+	}
 	if err != nil {
-		return &Missing{What: "make a user namespace for workloads inside the sandbox", Err: err,
+		return &Missing{What: "start a workload in a user namespace inside the sandbox", Err: err,
 			Fix: forbidding(os.DirFS("/proc/sys"), userNamespaceSettings)}
 	}
 	if _, err := p.Wait(); err != nil {

@@ -25,8 +25,13 @@ func (r rooms) furnish() error {
 	if err := readOnly("/proc", false); err != nil {
 		return err
 	}
+	names := runDirs()
 	if err := mountTmpfs("/run", "mode=755,size=64m"); err != nil {
 		return err
+	}
+	// The pod's own, for any user it may be.
+	if err := makeRunDirs(names, 0o777|os.ModeSticky); err != nil {
+		return fmt.Errorf("furnish /run: %w", err)
 	}
 	if _, err := os.Stat("/dev/shm"); err == nil {
 		if err := mountTmpfs("/dev/shm", "mode=1777,size=256m"); err != nil {

@@ -13,8 +13,8 @@
 //
 // Pods are what the Kubernetes API says they are, as far as processes can be. A
 // container's image is a local program (see [Images]); its file system is the
-// host's, read only, with /tmp, a scratch directory of its own as working
-// directory, and its volumes (emptyDir, persistentVolumeClaim, hostPath,
+// host's, read only, but for /tmp, a /run of its own, a scratch directory that it
+// starts in, and its volumes (emptyDir, persistentVolumeClaim, hostPath,
 // configMap, secret), which can be mounted where the host has nothing. It is an
 // unprivileged user of a user namespace of its own. Exec probes see the
 // container's files and network, but not its processes. Not there: exec,

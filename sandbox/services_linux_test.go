@@ -223,6 +223,21 @@ open("mine", "w").write("x"); open("/tmp/hasp-test-tmp", "w").write("x"); os.rem
 	}
 }
 
+// TestRunDirectories: a server finds the directory in /run that its package
+// made on the host, empty and its own.
+func TestRunDirectories(t *testing.T) {
+	if err := os.MkdirAll("/run/some-server", 0o755); err != nil { // this test's /run is Setup's
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("/run/some-server/host.pid", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, nil)
+	if got := w.output("server", "sh", "-c", "touch /run/some-server/my.pid && ls /run/some-server"); got != "my.pid\n" {
+		t.Errorf("output %q", got)
+	}
+}
+
 // TestNestedRootCannotMark: becoming root of one more user namespace is no way
 // out either.
 func TestNestedRootCannotMark(t *testing.T) {

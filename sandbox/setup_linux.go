@@ -13,8 +13,8 @@ import (
 
 // Setup furnishes the namespaces that Command made, and must be called there
 // before anything else: mounts become private, /proc shows the new process
-// namespace, /run is empty (the host's name-service daemons and sockets live
-// there), loopback is up, and the files handed to Command are closed on exec, so
+// namespace, /run has but empty directories (the host's name-service daemons and
+// sockets live there), loopback is up, and the files handed to Command are closed on exec, so
 // that no workload inherits them.
 func Setup(in Inside) error {
 	for fd := 3; fd < 3+in.Files; fd++ {
@@ -43,6 +43,7 @@ func Setup(in Inside) error {
 
 // emptyRun mounts an empty /run and puts the directories to keep back into it.
 func emptyRun(keep []string) error {
+	names := runDirs()
 	held, err := hold(keep)
 	defer held.close()
 	if err != nil {
@@ -51,12 +52,48 @@ func emptyRun(keep []string) error {
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=16m"); err != nil {
 		return fmt.Errorf("sandbox: mount an empty /run: %w", err)
 	}
+	if err := makeRunDirs(names, 0o755); err != nil {
+		return fmt.Errorf("sandbox: furnish /run: %w", err)
+	}
 	for _, h := range held {
 		if err := os.MkdirAll(h.path, 0o755); err != nil {
 			return fmt.Errorf("sandbox: keep %s: %w", h.path, err)
 		}
 		if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", h.fd), h.path, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 			return fmt.Errorf("sandbox: keep %s: %w", h.path, err)
+		}
+	}
+	return nil
+}
+
+// maxRunDirs is more than any host has.
+const maxRunDirs = 256
+
+// runDirs are the names of the directories in /run. Servers expect one of their
+// own there, such as /run/postgresql, which their package made.
+func runDirs() []string {
+	entries, err := os.ReadDir("/run")
+	if err != nil {
+		return nil // a host without /run
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() && len(names) < maxRunDirs && !strings.HasPrefix(e.Name(), ".") {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+// makeRunDirs makes empty directories in /run.
+func makeRunDirs(names []string, mode os.FileMode) error {
+	for _, name := range names {
+		dir := filepath.Join("/run", name)
+		if err := os.MkdirAll(dir, mode); err != nil {
+			return err
+		}
+		if err := os.Chmod(dir, mode); err != nil { // whatever the umask
+			return err
 		}
 	}
 	return nil
