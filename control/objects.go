@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -130,34 +131,23 @@ func (c *Control) patchStatus(ctx context.Context, o statusObject, cond metav1.C
 
 // statusObjects are all istio objects, with the resource to patch them through.
 func statusObjects(o *source.Objects) []statusObject {
+	return slices.Concat(
+		ofKind("Policy", "policies", o.Policies),
+		ofKind("MeshPolicy", "meshpolicies", o.MeshPolicies),
+		ofKind("PeerAuthentication", "peerauthentications", o.PeerAuthentications),
+		ofKind("DestinationRule", "destinationrules", o.DestinationRules),
+		ofKind("ServiceEntry", "serviceentries", o.ServiceEntries),
+		ofKind("Gateway", "gateways", o.Gateways),
+		ofKind("VirtualService", "virtualservices", o.VirtualServices),
+	)
+}
+
+func ofKind[T metav1.Object](kind, plural string, list []T) []statusObject {
+	all := source.Resources()
+	r := all[slices.IndexFunc(all, func(r schema.GroupVersionResource) bool { return r.Resource == plural })]
 	var out []statusObject
-	resource := map[string]schema.GroupVersionResource{}
-	for _, r := range source.Resources() {
-		resource[r.Resource] = r
-	}
-	add := func(kind, plural string, m metav1.Object) {
-		out = append(out, statusObject{kind, resource[plural], m})
-	}
-	for _, v := range o.Policies {
-		add("Policy", "policies", v)
-	}
-	for _, v := range o.MeshPolicies {
-		add("MeshPolicy", "meshpolicies", v)
-	}
-	for _, v := range o.PeerAuthentications {
-		add("PeerAuthentication", "peerauthentications", v)
-	}
-	for _, v := range o.DestinationRules {
-		add("DestinationRule", "destinationrules", v)
-	}
-	for _, v := range o.ServiceEntries {
-		add("ServiceEntry", "serviceentries", v)
-	}
-	for _, v := range o.Gateways {
-		add("Gateway", "gateways", v)
-	}
-	for _, v := range o.VirtualServices {
-		add("VirtualService", "virtualservices", v)
+	for _, m := range list {
+		out = append(out, statusObject{kind, r, m})
 	}
 	return out
 }
