@@ -3,7 +3,6 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"syscall"
@@ -76,15 +75,11 @@ func explainStart(err error) error {
 	if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EUSERS) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EACCES) {
 		return fmt.Errorf("sandbox: start in new namespaces: %w", err)
 	}
-	var bare error = err
-	if e := (*fs.PathError)(nil); errors.As(err, &e) {
-		bare = e.Err
-	}
 	fix := forbidding(os.DirFS("/proc/sys"), userNamespaceSettings)
 	if fix == "" {
 		fix = "run as root, or in a container with --security-opt seccomp=unconfined"
 	}
-	return &Missing{What: "make user, network, mount and process namespaces", Err: bare, Fix: fix}
+	return &Missing{What: "make user, network, mount and process namespaces", Err: bare(err), Fix: fix}
 }
 
 // ProbeInside makes, in the namespaces of Command, what a sandbox is made of.

@@ -106,6 +106,28 @@ func sleepers(t *testing.T) int {
 	return n
 }
 
+// TestProbeNamesTheSetting forbids user namespaces below this one.
+func TestProbeNamesTheSetting(t *testing.T) {
+	if !inUserNamespace() {
+		return // root's pass has no user namespace: the setting would be the host's
+	}
+	const file = "/proc/sys/user/max_user_namespaces"
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("0"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	defer os.WriteFile(file, before, 0o644)
+	err = Probe("/proc/self/exe", "probe")
+	const want = "sandbox: start a workload in a user namespace inside the sandbox: fork/exec "
+	const fix = ": no space left on device (to allow it: sudo sysctl -w user.max_user_namespaces=15000)"
+	if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.HasSuffix(err.Error(), fix) {
+		t.Errorf("Probe: %v", err)
+	}
+}
+
 func TestForbidding(t *testing.T) {
 	for _, c := range []struct {
 		file, value, want string
