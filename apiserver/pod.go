@@ -79,7 +79,7 @@ func podRow(p *corev1.Pod) []any {
 			ready++
 		}
 	}
-	return []any{p.Name, fmt.Sprintf("%d/%d", ready, len(p.Spec.Containers)), podReason(p), fmt.Sprint(restarts), age(p),
+	return []any{p.Name, fmt.Sprintf("%d/%d", ready, max(len(p.Spec.Containers), len(p.Status.ContainerStatuses))), podReason(p), fmt.Sprint(restarts), age(p),
 		orNone(podIPs(p)), orNone(p.Spec.NodeName), orNone(p.Status.NominatedNodeName), "<none>"}
 }
 
@@ -144,6 +144,12 @@ func containerOf(p *corev1.Pod, name string) (string, error) {
 			return name, nil
 		}
 		names = append(names, c.Name)
+	}
+	// A sidecar that was added to the pod is in its status alone.
+	for _, c := range p.Status.ContainerStatuses {
+		if name != "" && c.Name == name {
+			return name, nil
+		}
 	}
 	if name != "" {
 		return "", fmt.Errorf("container %s is not valid for pod %s", name, p.Name)

@@ -50,6 +50,7 @@ status: {%s}
 		{name: "label against annotation", label: no, annotation: yes, wants: ""},
 		{name: "namespace", ns: "istio-injection: enabled", wants: "sidecar"},
 		{name: "namespace, pod says no", ns: "istio-injection: enabled", annotation: no, wants: ""},
+		{name: "namespace disabled, pod says yes", ns: "istio-injection: disabled", annotation: yes, wants: ""},
 		{name: "revision", ns: "istio.io/rev: canary", wants: "sidecar"},
 		{name: "revision, injection disabled", ns: "istio.io/rev: canary, istio-injection: disabled", wants: ""},
 		{name: "host network", annotation: yes, spec: "hostNetwork: true, ", wants: ""},

@@ -115,8 +115,12 @@ func role(m metav1.ObjectMeta, spec *corev1.PodSpec, nsLabels map[string]string)
 
 // Injected reports whether a pod asks for a sidecar: by
 // sidecar.istio.io/inject on the pod, else by istio-injection or
-// istio.io/rev on its namespace.
+// istio.io/rev on its namespace. A namespace with istio-injection: disabled is
+// passed over whatever its pods say, as Istio's webhook does.
 func Injected(annotations, labels, nsLabels map[string]string) bool {
+	if nsLabels["istio-injection"] == "disabled" {
+		return false
+	}
 	const key = "sidecar.istio.io/inject"
 	for _, m := range []map[string]string{labels, annotations} {
 		switch m[key] {
@@ -126,7 +130,7 @@ func Injected(annotations, labels, nsLabels map[string]string) bool {
 			return false
 		}
 	}
-	return nsLabels["istio-injection"] == "enabled" || nsLabels["istio.io/rev"] != "" && nsLabels["istio-injection"] != "disabled"
+	return nsLabels["istio-injection"] == "enabled" || nsLabels["istio.io/rev"] != ""
 }
 
 func hasProxyStatus(p *corev1.Pod) bool {
