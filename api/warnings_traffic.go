@@ -17,6 +17,15 @@ func (w *warner) destinationRule(spec *field.Path, s *networkingapi.DestinationR
 
 func (w *warner) trafficPolicy(p *field.Path, t *networkingapi.TrafficPolicy) {
 	w.clientTLS(p.Child("tls"), t.GetTls())
+	// Not loadBalancer: what is spread otherwise still arrives, and the old rules
+	// of the lab have it.
+	w.notApplied(p, []part{
+		{"connectionPool", t.GetConnectionPool() != nil},
+		{"outlierDetection", t.GetOutlierDetection() != nil},
+		{"retryBudget", t.GetRetryBudget() != nil},
+		{"tunnel", t.GetTunnel() != nil},
+		{"proxyProtocol", t.GetProxyProtocol() != nil},
+	})
 	for i, s := range t.GetPortLevelSettings() {
 		at := p.Child("portLevelSettings").Index(i)
 		w.clientTLS(at.Child("tls"), s.GetTls())
@@ -26,7 +35,24 @@ func (w *warner) trafficPolicy(p *field.Path, t *networkingapi.TrafficPolicy) {
 	}
 }
 
+// part is a field of an object that hasp keeps and does nothing with.
+type part struct {
+	name    string
+	written bool
+}
+
+func (w *warner) notApplied(p *field.Path, parts []part) {
+	for _, f := range parts {
+		if f.written {
+			w.add(p.Child(f.name), "hasp does not apply it yet")
+		}
+	}
+}
+
 func (w *warner) clientTLS(p *field.Path, t *networkingapi.ClientTLSSettings) {
+	if t.GetCaCrl() != "" {
+		w.add(p.Child("caCrl"), "hasp does not read revocation lists yet; a revoked certificate is taken")
+	}
 	switch t.GetMode() {
 	case networkingapi.ClientTLSSettings_ISTIO_MUTUAL:
 		if t.ClientCertificate != "" || t.PrivateKey != "" || t.CaCertificates != "" || t.CredentialName != "" {
@@ -53,6 +79,9 @@ func (w *warner) gateway(spec *field.Path, s *networkingapi.Gateway) {
 		default:
 			w.add(at.Child("port", "protocol"), "hasp's gateway serves HTTP and HTTPS; it will not listen for %s", protocol)
 		}
+		if v := server.GetTls().GetMinProtocolVersion(); v > networkingapi.ServerTLSSettings_TLSV1_2 {
+			w.add(at.Child("tls", "minProtocolVersion"), "hasp does not apply it yet; the gateway takes TLS 1.2 and newer")
+		}
 		if server.GetTls().GetHttpsRedirect() && !isHTTPProtocol(protocol) {
 			w.add(at.Child("tls", "httpsRedirect"), "tls.httpsRedirect should only be used with http servers")
 		}
@@ -67,10 +96,7 @@ func (w *warner) virtualService(spec *field.Path, s *networkingapi.VirtualServic
 	}
 	for i, r := range s.Http {
 		at := spec.Child("http").Index(i)
-		for _, f := range []struct {
-			name    string
-			written bool
-		}{
+		w.notApplied(at, []part{
 			{"redirect", r.GetRedirect() != nil},
 			{"directResponse", r.GetDirectResponse() != nil},
 			{"delegate", r.GetDelegate() != nil},
@@ -81,9 +107,13 @@ func (w *warner) virtualService(spec *field.Path, s *networkingapi.VirtualServic
 			{"mirrors", len(r.GetMirrors()) > 0},
 			{"corsPolicy", r.GetCorsPolicy() != nil},
 			{"headers", r.GetHeaders() != nil},
-		} {
-			if f.written {
-				w.add(at.Child(f.name), "hasp does not apply it yet")
+		})
+		if r.GetRewrite().GetAuthority() != "" {
+			w.add(at.Child("rewrite", "authority"), "hasp does not apply it yet")
+		}
+		for j, d := range r.Route {
+			if d.GetHeaders() != nil {
+				w.add(at.Child("route").Index(j).Child("headers"), "hasp does not apply it yet")
 			}
 		}
 	}
