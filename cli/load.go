@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"syscall"
 
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/clientcmd"
@@ -61,5 +63,9 @@ func (e *env) cluster(ctx context.Context) (*world.World, []source.Problem, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	return source.FromCluster(ctx, client)
+	w, problems, err := source.FromCluster(ctx, client)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		err = fmt.Errorf("nobody answers at %s; start the mesh with hasp up, or give manifests with -f", rc.Host)
+	}
+	return w, problems, err
 }

@@ -58,6 +58,7 @@ func TestCommandLines(t *testing.T) {
 		err  string
 	}{
 		{[]string{"--nope"}, 2, "hasp: unknown flag: --nope; see hasp --help\n"},
+		{[]string{"stop"}, 2, "hasp: unknown command \"stop\" for \"hasp\"; see hasp --help\n"},
 		{[]string{"demo", "--app", "none"}, 2, "hasp: the demo needs its app: give the directory of its manifests with --app\n"},
 		{[]string{"up", "--cert-lifetime", "1s", "--app", "none"}, 2, "hasp: --cert-lifetime 1s is too short; give at least 30s\n"},
 		{[]string{"status", "-o", "xml"}, 2, "hasp: -o xml: only json is known\n"},

@@ -393,3 +393,14 @@ func TestLimiterIsBounded(t *testing.T) {
 		t.Errorf("%d addresses are remembered", n)
 	}
 }
+
+// TestRefusedProofEnds: without a certificate a token that is not accepted will
+// never be; the proxy must end and be started anew.
+func TestRefusedProofEnds(t *testing.T) {
+	p := newPlane(t, ca.Config{}, ServerConfig{}, istiod)
+	err := p.source(t, "spent").Run(t.Context())
+	const want = "csr: spiffe://cluster.local/ns/shop/sa/boards can no longer prove itself and needs a new token: "
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("Run with a token that is refused: %v, want %s...", err, want)
+	}
+}

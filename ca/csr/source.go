@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // Retries after a failure wait between minWait and maxWait, doubling.
@@ -80,10 +82,11 @@ func NewSource(cfg SourceConfig) (*Source, error) {
 	return &Source{cfg: cfg, roots: roots, due: halfLife, ready: make(chan struct{}), changed: make(chan struct{})}, nil
 }
 
-// Run gets the first certificate and renews it until ctx ends, which is the
-// only way it returns (with nil). A valid certificate stays in use whatever
-// happens. When it expires because the control plane was away there is no token
-// any more to start over with: Run keeps asking, and Status says so.
+// Run gets the first certificate and renews it until ctx ends; then it returns
+// nil. A valid certificate stays in use whatever happens. Run gives up, with an
+// error, only when asking again is useless: the authority refuses the proof and
+// there is no valid certificate. Whoever started the proxy then has to start it
+// anew, with a new token.
 func (s *Source) Run(ctx context.Context) error {
 	wait := time.Duration(0)
 	failures := 0
@@ -99,6 +102,8 @@ func (s *Source) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
+		case err != nil && s.lost(err):
+			return fmt.Errorf("csr: %s can no longer prove itself and needs a new token: %w", s.cfg.ID, err)
 		case err != nil:
 			failures++
 			wait = backoff(failures)
@@ -126,6 +131,14 @@ func (s *Source) take(got *answer, now time.Time) time.Duration {
 	s.cfg.Log.Info("certificate received", slog.String("identity", s.cfg.ID.String()),
 		slog.Time("until", got.cert.Leaf.NotAfter), slog.Time("renew", now.Add(wait)))
 	return wait
+}
+
+// lost reports whether asking again is useless: the authority does not accept
+// the proof, and there is no valid certificate to prove the identity by.
+func (s *Source) lost(err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return status.Code(err) == codes.Unauthenticated && (s.cert == nil || time.Now().After(s.cert.Leaf.NotAfter))
 }
 
 func (s *Source) failed(err error, wait time.Duration) {
