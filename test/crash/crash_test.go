@@ -29,8 +29,8 @@ func killed(t *testing.T, family []meshtest.Process) {
 // unchanged compares the machine with what it was.
 func unchanged(t *testing.T, m *meshtest.Mesh, before meshtest.Host) {
 	t.Helper()
-	if after := m.Host(t); after != before {
-		t.Errorf("the machine was\n%+v\nand is now\n%+v", before, after)
+	if left := m.Host(t).New(before); len(left) > 0 {
+		t.Errorf("the mesh left behind:\n%s", strings.Join(left, "\n"))
 	}
 }
 

@@ -59,8 +59,8 @@ func TestDemo(t *testing.T) {
 		if strings.Contains(refused, "goes here") {
 			t.Errorf("the rogue that was to be refused read something:\n%s", refused)
 		}
-		if after := m.Host(t); after != before {
-			t.Errorf("the machine was\n%+v\nand is now\n%+v", before, after)
+		if left := m.Host(t).New(before); len(left) > 0 {
+			t.Errorf("the mesh left behind:\n%s", strings.Join(left, "\n"))
 		}
 	})
 }
@@ -93,8 +93,8 @@ func TestDemoFails(t *testing.T) {
 	if strings.Contains(r.Stdout, "curl-boards-2") {
 		t.Errorf("the walk went on:\n%s", r.Stdout)
 	}
-	if after := m.Host(t); after != before {
-		t.Errorf("the machine was\n%+v\nand is now\n%+v", before, after)
+	if left := m.Host(t).New(before); len(left) > 0 {
+		t.Errorf("the mesh left behind:\n%s", strings.Join(left, "\n"))
 	}
 }
 

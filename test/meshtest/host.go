@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -15,6 +16,19 @@ type Host struct {
 	Ruleset    string // nft list ruleset
 	Namespaces string // /run/netns
 	Temporary  string // hasp-* in the user's temporary directory
+}
+
+// New is what is there now and was not before, a line each.
+func (h Host) New(before Host) (lines []string) {
+	for _, pair := range [][2]string{{h.Links, before.Links}, {h.Ruleset, before.Ruleset}, {h.Namespaces, before.Namespaces}, {h.Temporary, before.Temporary}} {
+		was := strings.Split(pair[1], "\n")
+		for _, line := range strings.Split(pair[0], "\n") {
+			if !slices.Contains(was, line) {
+				lines = append(lines, line)
+			}
+		}
+	}
+	return lines
 }
 
 // Host looks at the machine outside the mesh. An ordinary user's test cannot
