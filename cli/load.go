@@ -9,6 +9,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"hasp/local"
 	"hasp/source"
 	"hasp/world"
 )
@@ -54,6 +55,11 @@ func (e *env) world(ctx context.Context, namespace string, files []string) (*wor
 }
 
 func (e *env) cluster(ctx context.Context) (*world.World, []source.Problem, error) {
+	if e.Config.Kubeconfig == "" {
+		if _, err := local.Find(absolute(e.Dir, e.state)); err != nil {
+			return nil, nil, fmt.Errorf("%w, or give manifests with -f", err)
+		}
+	}
 	rc, err := e.clientConfig().ClientConfig()
 	if err != nil {
 		return nil, nil, fmt.Errorf("no mesh to ask: %w (start one with hasp up, or give manifests with -f)", err)
