@@ -28,7 +28,11 @@ func (p *Proxy) candidates(c *cluster, dst netip.AddrPort) []*mesh.Endpoint {
 	if c.OriginalDst && dst.IsValid() { // a gateway has none
 		return []*mesh.Endpoint{originalEndpoint(c, dst)}
 	}
-	n := len(c.Endpoints)
+	all := c.v4
+	if dst.IsValid() && dst.Addr().Unmap().Is6() {
+		all = c.v6
+	}
+	n := len(all)
 	if n == 0 {
 		return nil
 	}
@@ -36,7 +40,7 @@ func (p *Proxy) candidates(c *cluster, dst netip.AddrPort) []*mesh.Endpoint {
 	out := make([]*mesh.Endpoint, 0, min(n, maxAttempts))
 	var failed []*mesh.Endpoint
 	for i := range n {
-		e := &c.Endpoints[(first+i)%n]
+		e := all[(first+i)%n]
 		if p.health.healthy(endpointAddr(e)) {
 			if out = append(out, e); len(out) == maxAttempts {
 				return out
@@ -46,6 +50,23 @@ func (p *Proxy) candidates(c *cluster, dst netip.AddrPort) []*mesh.Endpoint {
 		}
 	}
 	return append(out, failed...)[:min(len(out)+len(failed), maxAttempts)]
+}
+
+// family is the endpoints of one address family, that of the address which the
+// workload dialled: a server need not listen on both of its addresses, and who
+// dialled IPv4 means the one that does so. Without any, it is all of them.
+func family(list []mesh.Endpoint, v4 bool) []*mesh.Endpoint {
+	var same, all []*mesh.Endpoint
+	for i := range list {
+		e := &list[i]
+		if all = append(all, e); !e.Addr.IsValid() || e.Addr.Unmap().Is4() == v4 {
+			same = append(same, e)
+		}
+	}
+	if len(same) == 0 {
+		return all
+	}
+	return same
 }
 
 // originalEndpoint is the endpoint at the address the workload dialled, or a

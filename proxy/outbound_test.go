@@ -164,9 +164,13 @@ func TestNextEndpointWhenOneIsDown(t *testing.T) {
 
 func TestRoundRobin(t *testing.T) {
 	p := &Proxy{health: newEndpointHealth(time.Now)}
-	c := &cluster{Cluster: mesh.Cluster{Endpoints: make([]mesh.Endpoint, 5)}}
-	for i := range c.Endpoints {
-		c.Endpoints[i] = mesh.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Port: uint16(i)}
+	endpoints := make([]mesh.Endpoint, 5)
+	for i := range endpoints {
+		endpoints[i] = mesh.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Port: uint16(i)}
+	}
+	c, err := newCluster(&mesh.Cluster{Endpoints: endpoints})
+	if err != nil {
+		t.Fatal(err)
 	}
 	p.health.failed(endpointAddr(&c.Endpoints[1]))
 	var first []uint16
@@ -180,6 +184,41 @@ func TestRoundRobin(t *testing.T) {
 	for i, want := range []uint16{0, 2, 2, 3, 4} {
 		if first[i] != want {
 			t.Fatalf("first in turn: %v", first)
+		}
+	}
+}
+
+// An endpoint with two addresses is reached by the one of the family that was
+// dialled; a gateway, which nobody dialled through, prefers IPv4.
+func TestFamily(t *testing.T) {
+	v4, v6 := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")
+	both := []mesh.Endpoint{{Addr: v4, Port: 80}, {Addr: v6, Port: 80}}
+	p := &Proxy{health: newEndpointHealth(time.Now)}
+	for _, tc := range []struct {
+		endpoints []mesh.Endpoint
+		dialled   string
+		want      netip.Addr
+	}{
+		{both, "10.96.0.1:80", v4},
+		{both, "[fd96::1]:80", v6},
+		{both, "[::ffff:10.96.0.1]:80", v4},
+		{both, "", v4},
+		{both[:1], "[fd96::1]:80", v4},
+		{both[1:], "10.96.0.1:80", v6},
+		{both[1:], "", v6},
+	} {
+		c, err := newCluster(&mesh.Cluster{Endpoints: tc.endpoints})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var dst netip.AddrPort
+		if tc.dialled != "" {
+			dst = netip.MustParseAddrPort(tc.dialled)
+		}
+		for range 2 { // whosever turn it is
+			if got := p.candidates(c, dst); len(got) != 1 || got[0].Addr != tc.want {
+				t.Errorf("dialled %q with %d endpoints: %v, want only %s", tc.dialled, len(tc.endpoints), got, tc.want)
+			}
 		}
 	}
 }

@@ -33,6 +33,8 @@ type cluster struct {
 	mesh.Cluster
 	// ids the server must present one of; none leaves it to the endpoint's own.
 	ids []spiffeid.ID
+	// v4 and v6 are the endpoints for who dialled an address of that family.
+	v4, v6 []*mesh.Endpoint
 	// turn counts the connections, for round robin.
 	turn atomic.Uint32
 	// tls holds an *upstreamTLS for each identity, made when first needed.
@@ -100,7 +102,7 @@ func newSettings(c *mesh.ProxyConfig, id Identity, now func() time.Time) (*setti
 }
 
 func newCluster(c *mesh.Cluster) (*cluster, error) {
-	cl := &cluster{Cluster: *c}
+	cl := &cluster{Cluster: *c, v4: family(c.Endpoints, true), v6: family(c.Endpoints, false)}
 	switch c.TLS.Mode {
 	case mesh.ClientUnset, mesh.ClientDisable, mesh.ClientSimple, mesh.ClientMutual, mesh.ClientIstioMutual:
 	default:

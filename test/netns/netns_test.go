@@ -171,6 +171,9 @@ func (r run) checkConnection(c wire.Connection) (problems []string) {
 	fail := func(format string, a ...any) {
 		problems = append(problems, fmt.Sprintf("%s to %s: ", c.Client, c.Server)+fmt.Sprintf(format, a...))
 	}
+	if c.Server.Addr().Is4() != r.to.Is4() {
+		fail("another address family than the client asked for")
+	}
 	if c.FromClient.Truncated || c.FromServer.Truncated {
 		fail("not seen whole")
 	}
