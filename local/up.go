@@ -61,7 +61,12 @@ func (d *daemon) bringUp(ctx context.Context) error {
 	return nil
 }
 
-// available waits until every Deployment has as many ready pods as it wants.
+// appPatience is how long a start waits for the application: far longer than it
+// takes, but not for ever, or one broken Deployment would keep the mesh down.
+const appPatience = 30 * time.Second
+
+// available waits until every Deployment has as many ready pods as it wants, or
+// appPatience is over.
 func (d *daemon) available(ctx context.Context, client kubernetes.Interface) error {
 	select {
 	case <-d.sandbox.Recovered():
@@ -70,6 +75,8 @@ func (d *daemon) available(ctx context.Context, client kubernetes.Interface) err
 	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
+	patience := time.NewTimer(appPatience)
+	defer patience.Stop()
 	said := ""
 	for {
 		missing, err := unready(ctx, client)
@@ -86,6 +93,10 @@ func (d *daemon) available(ctx context.Context, client kubernetes.Interface) err
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-patience.C:
+			d.step("going on without " + strings.Join(missing, ", ") + "; kubectl get pods -A says why")
+			d.log.Warn("deployments are not available", "names", missing)
+			return nil
 		case <-tick.C:
 		}
 	}
