@@ -4,11 +4,14 @@
 package crash
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -126,6 +129,39 @@ func TestKillForeground(t *testing.T) {
 		killed(t, family)
 		unchanged(t, m, before)
 		m.Up(t)
+	})
+}
+
+// Ctrl-C in the middle of the demo: it ends soon, and leaves nothing at all.
+func TestInterrupt(t *testing.T) {
+	meshtest.Need(t, "curl")
+	meshtest.EachUser(t, func(t *testing.T, u meshtest.User) {
+		m := meshtest.New(t, u)
+		before := m.Host(t)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		cmd := m.Cmd(ctx, "hasp", "demo", "--exit")
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		for lines.Scan() && !strings.HasPrefix(lines.Text(), "$ oc run curl-boards-1 ") {
+		}
+		family := meshtest.Family(t, cmd.Process.Pid)
+		// As a terminal does: to everything in the foreground.
+		if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, out) // until it has ended
+		if err := cmd.Wait(); err == nil || ctx.Err() != nil {
+			t.Errorf("it ended with %v (%v), want a failure at once", err, ctx.Err())
+		}
+		killed(t, family)
+		unchanged(t, m, before)
 	})
 }
 

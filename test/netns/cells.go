@@ -32,6 +32,10 @@ type program struct {
 }
 
 var programs = []program{
+	// First, since under STRICT an outsider waits for a server that waits for it.
+	{name: "mariadb", service: "mariadb", refused: regexp.MustCompile(`ERROR 2013 .*Lost connection`), command: func(to netip.Addr, mark string) []string {
+		return []string{"mariadb", "--no-defaults", "--connect-timeout=20", "-u", "app", "-h", to.String(), "-Ne", "select '" + mark + "'"}
+	}},
 	{name: "curl-python", service: "python", command: curl("python"), answer: serverMark, refused: curlReset, exit: 56},
 	{name: "curl-node", service: "node", command: curl("node"), refused: curlReset, exit: 56},
 	{name: "python-python", service: "python", answer: serverMark, refused: reset, command: func(to netip.Addr, mark string) []string {
@@ -46,9 +50,6 @@ print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode())`, page(to
 	}},
 	{name: "psql-plain", service: "postgres", refused: reset, command: psql("disable")},
 	{name: "psql-tls", service: "postgres", refused: reset, command: psql("require"), ownTLS: true},
-	{name: "mariadb", service: "mariadb", refused: regexp.MustCompile(`ERROR 2013 .*Lost connection`), command: func(to netip.Addr, mark string) []string {
-		return []string{"mariadb", "--no-defaults", "--connect-timeout=20", "-u", "app", "-h", to.String(), "-Ne", "select '" + mark + "'"}
-	}},
 }
 
 var (
