@@ -27,13 +27,19 @@ func (p *pod) status(old corev1.PodStatus) corev1.PodStatus {
 	if failed != nil && len(members) == 0 {
 		return interrupted(old, *failed)
 	}
+	var proxy []corev1.ContainerStatus
 	for _, c := range members {
-		if c.kind == initKind || c.kind == sidecarKind {
+		switch c.kind {
+		case initKind, sidecarKind:
 			s.InitContainerStatuses = append(s.InitContainerStatuses, c.status())
-		} else {
+		case proxyKind:
+			proxy = append(proxy, c.status())
+		default:
 			s.ContainerStatuses = append(s.ContainerStatuses, c.status())
 		}
 	}
+	// Last, since "kubectl run -i" takes its exit status from the first.
+	s.ContainerStatuses = append(s.ContainerStatuses, proxy...)
 	s.Phase = phaseOf(members, policy)
 	if failed != nil {
 		s.Phase, s.Reason, s.Message = corev1.PodFailed, failed.reason, failed.message
