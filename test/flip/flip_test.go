@@ -1,7 +1,8 @@
 // Package flip is the rung that changes policies under load: PERMISSIVE to
 // STRICT and back every second, while mesh clients send five hundred requests a
 // second, on connections old and new. None may fail, ever; an outsider, who is
-// served and refused in turn, proves that the flips arrive.
+// served and refused in turn, proves that the flips arrive, also on a connection
+// that was there before.
 package flip
 
 import (
@@ -40,7 +41,7 @@ func TestFlip(t *testing.T) {
 	m.Change(t, func() { m.Apply(t, mode("PERMISSIVE")) })
 	m.Available(t)
 
-	var mesh, outsider result
+	var mesh, outsider, lingerer result
 	var g errgroup.Group
 	g.Go(func() (err error) {
 		mesh, err = run(t, m, meshtest.Client{Name: "mesh", Meshed: true, Command: []string{
@@ -53,12 +54,17 @@ func TestFlip(t *testing.T) {
 			load, "run", "-to", "server:8080", "-for", lasts.String(), "-rate", "20", "-fresh", "1"}})
 		return err
 	})
+	g.Go(func() (err error) {
+		lingerer, err = run(t, m, meshtest.Client{Name: "lingerer", Command: []string{
+			load, "run", "-to", "server:8080", "-for", lasts.String(), "-rate", "20", "-fresh", "0", "-kept", "1"}})
+		return err
+	})
 	flips := flip(t, m, lasts)
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
 
-	t.Logf("%d flips; mesh %+v; outsider %+v", flips, mesh, outsider)
+	t.Logf("%d flips; mesh %+v; outsider %+v; lingerer %+v", flips, mesh, outsider, lingerer)
 	// Bringing a policy to every proxy and back takes a fraction of a second.
 	if least := int(lasts/every) * 3 / 4; flips < least {
 		t.Errorf("%d flips, want at least %d", flips, least)
@@ -72,12 +78,20 @@ func TestFlip(t *testing.T) {
 	if mesh.Fresh < mesh.Sent/20 {
 		t.Errorf("only %d requests of %d had a connection of their own", mesh.Fresh, mesh.Sent)
 	}
-	if served := outsider.Sent - outsider.Failed; served == 0 || outsider.Failed == 0 {
-		t.Errorf("the outsider was served %d times and refused %d times, want both", served, outsider.Failed)
+	refused(t, "an outsider", outsider)
+	// A connection from before a flip does not outlive its right.
+	refused(t, "an outsider on a kept connection", lingerer)
+}
+
+// refused in turn: served while PERMISSIVE, reset while STRICT.
+func refused(t *testing.T, who string, r result) {
+	t.Helper()
+	if served := r.Sent - r.Failed; served == 0 || r.Failed == 0 {
+		t.Errorf("%s was served %d times and refused %d times, want both", who, served, r.Failed)
 	}
-	for what := range outsider.Errors {
-		if !strings.Contains(what, "connection reset by peer") {
-			t.Errorf("the outsider was refused by %q, want a reset", what)
+	for what := range r.Errors {
+		if !strings.Contains(what, "connection reset by peer") && !strings.Contains(what, "broken pipe") {
+			t.Errorf("%s was refused by %q, want a reset", who, what)
 		}
 	}
 }

@@ -76,7 +76,7 @@ func (p Plan) schedule(ctx context.Context, t *tally, kept, fresh chan<- time.Ti
 			return
 		case <-tick.C:
 		}
-		for ; n < int(time.Since(start).Seconds()*float64(p.Rate)); n++ {
+		for ; n <= int(time.Since(start).Seconds()*float64(p.Rate)); n++ {
 			to := kept
 			if p.Fresh > 0 && n%p.Fresh == 0 {
 				to = fresh
