@@ -144,6 +144,21 @@ func lookPath(program, path string) (string, error) {
 	return "", fmt.Errorf("program %q is in none of %s", program, path)
 }
 
+// openFirst puts the directories of a path that a workload can enter before those
+// that it cannot: a program in the latter (a version manager below /root) may
+// need more than itself.
+func openFirst(path string, user int) string {
+	var open, shut []string
+	for _, dir := range filepath.SplitList(path) {
+		if closedTo(filepath.Join(dir, "program"), user) {
+			shut = append(shut, dir)
+		} else {
+			open = append(open, dir)
+		}
+	}
+	return strings.Join(append(open, shut...), string(filepath.ListSeparator))
+}
+
 func executable(file string) error {
 	info, err := os.Stat(file)
 	switch {

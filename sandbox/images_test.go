@@ -78,3 +78,29 @@ func FuzzParseImages(f *testing.F) {
 		_ = err
 	})
 }
+
+// A directory that the workload's user cannot enter comes after all others.
+func TestOpenFirst(t *testing.T) {
+	top, err := os.MkdirTemp("/tmp", "path") // t.TempDir is closed to others itself
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(top)
+	shut, open := filepath.Join(top, "shut", "bin"), filepath.Join(top, "open")
+	for _, dir := range []string{shut, open} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for dir, mode := range map[string]os.FileMode{top: 0o755, filepath.Dir(shut): 0o700} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := openFirst(shut+":"+open, os.Getuid()+1), open+":"+shut; got != want {
+		t.Errorf("for another user: %s, want %s", got, want)
+	}
+	if got, want := openFirst(shut+":"+open, os.Getuid()), shut+":"+open; got != want {
+		t.Errorf("for the same user: %s, want %s", got, want)
+	}
+}

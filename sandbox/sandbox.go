@@ -104,6 +104,7 @@ func New(cfg Config) (*Sandbox, error) {
 	if cfg.Path == "" {
 		cfg.Path = DefaultPath
 	}
+	cfg.Path = openFirst(cfg.Path, workloadHost())
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
