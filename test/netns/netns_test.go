@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -76,6 +77,7 @@ func phase(t *testing.T, m *meshtest.Mesh, mode mode, programs []program) []run 
 			}
 		}
 	}
+	start := time.Now()
 	var g errgroup.Group
 	g.SetLimit(together)
 	for i := range runs {
@@ -86,6 +88,7 @@ func phase(t *testing.T, m *meshtest.Mesh, mode mode, programs []program) []run 
 		})
 	}
 	g.Wait()
+	t.Logf("%s: %d cells in %.1f s", mode.name, len(runs), time.Since(start).Seconds())
 	pods := map[string][]netip.Addr{}
 	for _, p := range m.Pods(t, "-l", "client") {
 		pods[p.Name] = p.IPs
