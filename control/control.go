@@ -48,9 +48,7 @@ type Config struct {
 	Tokens *ca.Tokens
 	// Listeners serve xDS and CSRs (15012); Run closes them.
 	Listeners []net.Listener
-	// CertLifetime of workloads; 0 leaves it to the CA.
-	CertLifetime time.Duration
-	Log          *slog.Logger
+	Log       *slog.Logger
 }
 
 // Control is a control plane.

@@ -245,7 +245,7 @@ func (d *daemon) wire(ctx context.Context) error {
 		lns = append(lns, ln)
 	}
 	d.control, err = control.New(control.Config{
-		Client: dyn, CA: d.authority, Tokens: d.tokens, Listeners: lns, CertLifetime: d.o.CertLifetime, Log: d.log,
+		Client: dyn, CA: d.authority, Tokens: d.tokens, Listeners: lns, Log: d.log,
 	})
 	if err != nil {
 		return err

@@ -27,7 +27,7 @@ func backends(w *world.World, svc *mesh.Service, number uint16) []backend {
 	sp := portOf(svc, number)
 	var out []backend
 	for _, wl := range w.WorkloadsOf(svc) {
-		if port := targetPort(sp, wl); port != 0 {
+		if port, ok := sp.On(wl); ok {
 			b := backend{wl: wl, port: port}
 			if wl.Role != mesh.RoleNone {
 				b.id = wl.Identity(w.Mesh.TrustDomain)
@@ -44,7 +44,8 @@ func backends(w *world.World, svc *mesh.Service, number uint16) []backend {
 	}
 	if len(out) == 0 {
 		wl := standIn(svc)
-		out = append(out, backend{wl: wl, port: targetPort(sp, wl), assumed: true})
+		port, _ := sp.On(wl)
+		out = append(out, backend{wl: wl, port: port, assumed: true})
 	}
 	return out
 }
@@ -78,7 +79,7 @@ func servicePortsAt(w *world.World, wl *mesh.Workload, port uint16) []servicePor
 	var out []servicePort
 	for _, svc := range w.ServicesOf(wl) {
 		for _, sp := range svc.Ports {
-			if targetPort(sp, wl) == port {
+			if n, ok := sp.On(wl); ok && n == port {
 				out = append(out, servicePort{svc, sp})
 			}
 		}
@@ -104,24 +105,6 @@ func portOf(svc *mesh.Service, number uint16) mesh.ServicePort {
 		return mesh.ServicePort{Number: number, TargetPort: number}
 	}
 	return svc.Ports[i]
-}
-
-// targetPort is where a service port leads on a workload: its number, the
-// number of the port it names, or, when it says neither, the same number. It is
-// 0 when the workload has no port of that name.
-func targetPort(sp mesh.ServicePort, wl *mesh.Workload) uint16 {
-	switch {
-	case sp.TargetPort != 0:
-		return sp.TargetPort
-	case sp.TargetName == "":
-		return sp.Number
-	}
-	for _, p := range wl.Ports {
-		if p.Name == sp.TargetName {
-			return p.Number
-		}
-	}
-	return 0
 }
 
 // Identities are the SPIFFE IDs of the workloads behind a service's port,
