@@ -35,12 +35,17 @@ var arrows = map[string]string{
 	"proxy":       "mesh proxy/relay",
 	"proxy/relay": "",
 	"capture":     "",
+	"inject":      "api mesh",
+	"cni":         "api capture mesh",
+	"deploy":      "", // the Helm chart as a value
 
 	// The wiring: joins edges, decides nothing.
 	"control":        "api ca ca/csr compile mesh source world xds xds/server",
 	"local":          "api apiserver ca control dashboard mesh sandbox",
-	"cli":            "api local mesh policy sandbox source world",
+	"cluster":        "api ca ca/csr control inject mesh source world",
+	"cli":            "api cluster deploy inject local mesh policy sandbox source world",
 	"cmd/hasp":       "cli local",
+	"cmd/hasp-cni":   "cni",
 	"dashboard":      "",
 	"sandbox":        "capture mesh",
 	"cmd/hasp-proxy": "ca/csr capture mesh proxy proxy/relay xds/client",

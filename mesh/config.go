@@ -171,6 +171,16 @@ type Bootstrap struct {
 	Roots string `json:"roots"`
 	// Token proves the identity once: a join token, or a ServiceAccount token.
 	Token string `json:"token"`
+	// TokenFile and RootsFile stand for Token and Roots where something keeps
+	// them fresh in files (a projected volume): read anew for each use.
+	TokenFile string `json:"tokenFile,omitempty"`
+	RootsFile string `json:"rootsFile,omitempty"`
+	// CA is HOST:PORT of the certificate service when it is not the control
+	// plane (cert-manager's istio-csr); CAName the DNS name it must present then.
+	CA     string `json:"ca,omitempty"`
+	CAName string `json:"caName,omitempty"`
+	// Probes are the kubelet's questions to the workload.
+	Probes []Probe `json:"probes,omitempty"`
 	// CertLifetime asked for, in seconds; 0 leaves it to the CA.
 	CertLifetime int `json:"certLifetime,omitempty"`
 	// Mark is set on every socket the proxy opens itself, so that capture lets

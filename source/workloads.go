@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"hasp/api"
 	"hasp/mesh"
 )
 
@@ -107,30 +108,10 @@ func role(m metav1.ObjectMeta, spec *corev1.PodSpec, nsLabels map[string]string)
 			return mesh.RoleSidecar // a native sidecar
 		}
 	}
-	if Injected(m.Annotations, m.Labels, nsLabels) {
+	if api.Injected(m.Annotations, m.Labels, nsLabels) {
 		return mesh.RoleSidecar
 	}
 	return mesh.RoleNone
-}
-
-// Injected reports whether a pod asks for a sidecar: by
-// sidecar.istio.io/inject on the pod, else by istio-injection or
-// istio.io/rev on its namespace. A namespace with istio-injection: disabled is
-// passed over whatever its pods say, as Istio's webhook does.
-func Injected(annotations, labels, nsLabels map[string]string) bool {
-	if nsLabels["istio-injection"] == "disabled" {
-		return false
-	}
-	const key = "sidecar.istio.io/inject"
-	for _, m := range []map[string]string{labels, annotations} {
-		switch m[key] {
-		case "true":
-			return true
-		case "false":
-			return false
-		}
-	}
-	return nsLabels["istio-injection"] == "enabled" || nsLabels["istio.io/rev"] != ""
 }
 
 func hasProxyStatus(p *corev1.Pod) bool {

@@ -1,0 +1,45 @@
+package mesh
+
+// ProbeKind is how a kubelet asks a container whether it is well, for the
+// probes that cross the network. (An exec probe does not.)
+type ProbeKind string
+
+const (
+	ProbeHTTP  ProbeKind = "http"  // httpGet with scheme HTTP
+	ProbeHTTPS ProbeKind = "https" // httpGet with scheme HTTPS; kubelets do not verify it
+	ProbeTCP   ProbeKind = "tcp"   // tcpSocket
+	ProbeGRPC  ProbeKind = "grpc"  // grpc: grpc.health.v1.Health/Check
+)
+
+// Probe is one question that a workload's kubelet asks in plaintext and that
+// the sidecar answers truthfully even under STRICT: startup, readiness and
+// liveness probes of the pod's containers (Kubernetes core/v1 Probe).
+type Probe struct {
+	Kind ProbeKind `json:"kind"`
+	Port uint16    `json:"port"` // of the container, resolved to a number
+	// Path of an HTTP probe with its query, "/" when the pod names none.
+	Path string `json:"path,omitempty"`
+	// Host is the Host header of an HTTP probe that sets one.
+	Host string `json:"host,omitempty"`
+	// Headers an HTTP probe sets (httpHeaders), in order, without Host.
+	Headers []ProbeHeader `json:"headers,omitempty"`
+	// Service of a gRPC probe, may be empty.
+	Service string `json:"service,omitempty"`
+}
+
+// ProbeHeader is one header of an HTTP probe.
+type ProbeHeader struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// ProbeDoor is the first of the ports where the proxy accepts connections to
+// the ports with TCP probes: the capture redirects the n-th distinct port with a
+// TCP probe (in ascending order) to ProbeDoor+n instead of the inbound port, and
+// the proxy listens there only while the application itself listens, so that
+// the kernel's answer to a kubelet that merely connects is the application's
+// truth.
+const ProbeDoor = 15100
+
+// MaxProbeDoors bounds them.
+const MaxProbeDoors = 64
