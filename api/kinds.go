@@ -8,6 +8,7 @@ import (
 	security "istio.io/client-go/pkg/apis/security/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -48,6 +49,8 @@ func kinds() []kind {
 		{"", "ConfigMap", []string{"v1"}, reflect.TypeFor[corev1.ConfigMap]()},
 		{"", "Secret", []string{"v1"}, reflect.TypeFor[corev1.Secret]()},
 		{"", "Pod", []string{"v1"}, reflect.TypeFor[corev1.Pod]()},
+
+		{discoveryv1.GroupName, "EndpointSlice", []string{"v1"}, reflect.TypeFor[discoveryv1.EndpointSlice]()},
 
 		{"apps", "Deployment", []string{"v1"}, reflect.TypeFor[appsv1.Deployment]()},
 		{"apps", "StatefulSet", []string{"v1"}, reflect.TypeFor[appsv1.StatefulSet]()},

@@ -20,7 +20,7 @@ type Object struct {
 	GVK  schema.GroupVersionKind
 	// Value is a pointer to the typed object: *Policy, *MeshPolicy, a type of
 	// istio.io/client-go networking/v1 or security/v1 (whatever version was
-	// written), of k8s.io/api core/v1 or apps/v1; or the
+	// written), of k8s.io/api core/v1, discovery/v1 or apps/v1; or the
 	// *unstructured.Unstructured itself for a kind that hasp does not read.
 	Value any
 

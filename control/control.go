@@ -48,7 +48,9 @@ type Config struct {
 	Tokens *ca.Tokens
 	// Listeners serve xDS and CSRs (15012); Run closes them.
 	Listeners []net.Listener
-	Log       *slog.Logger
+	// Scope is how much of the cluster is read; the zero value is all of it.
+	Scope source.Scope
+	Log   *slog.Logger
 }
 
 // Control is a control plane.
@@ -80,7 +82,7 @@ func New(cfg Config) (*Control, error) {
 	c := &Control{cfg: cfg, dirty: make(chan struct{}, 1), ready: make(chan struct{}),
 		rebuilt: make(chan struct{}, 1), told: make(chan struct{}, 1)}
 	var err error
-	c.watcher, err = source.NewWatcher(cfg.Client, cfg.Log, c.changed)
+	c.watcher, err = source.NewWatcher(cfg.Client, cfg.Scope, cfg.Log, c.changed)
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}

@@ -89,7 +89,7 @@ var listKind = map[string]string{
 	"namespaces": "NamespaceList", "services": "ServiceList", "pods": "PodList", "secrets": "SecretList", "configmaps": "ConfigMapList",
 	"policies": "PolicyList", "meshpolicies": "MeshPolicyList", "peerauthentications": "PeerAuthenticationList",
 	"destinationrules": "DestinationRuleList", "serviceentries": "ServiceEntryList", "workloadentries": "WorkloadEntryList",
-	"gateways": "GatewayList", "virtualservices": "VirtualServiceList",
+	"endpointslices": "EndpointSliceList", "gateways": "GatewayList", "virtualservices": "VirtualServiceList",
 }
 
 func (p *plane) resource(t *testing.T, u *unstructured.Unstructured) dynamic.ResourceInterface {

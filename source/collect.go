@@ -5,10 +5,14 @@ import (
 	security "istio.io/client-go/pkg/apis/security/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"hasp/api"
 )
+
+// sliceGroup is the API group of EndpointSlices.
+const sliceGroup = discoveryv1.GroupName
 
 // Resources are what hasp reads of a cluster, in the version it reads them in.
 func Resources() []schema.GroupVersionResource {
@@ -21,6 +25,7 @@ func Resources() []schema.GroupVersionResource {
 		gvr("", "v1", "pods"),
 		gvr("", "v1", "secrets"),
 		gvr("", "v1", "configmaps"),
+		gvr(sliceGroup, "v1", "endpointslices"),
 		gvr("authentication.istio.io", "v1alpha1", "policies"),
 		gvr("authentication.istio.io", "v1alpha1", "meshpolicies"),
 		gvr("security.istio.io", "v1", "peerauthentications"),
@@ -48,6 +53,8 @@ func (o *Objects) add(v any) bool {
 		o.Secrets = append(o.Secrets, v)
 	case *corev1.ConfigMap:
 		o.ConfigMaps = append(o.ConfigMaps, v)
+	case *discoveryv1.EndpointSlice:
+		o.EndpointSlices = append(o.EndpointSlices, v)
 	case *api.Policy:
 		o.Policies = append(o.Policies, v)
 	case *api.MeshPolicy:

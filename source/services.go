@@ -13,6 +13,9 @@ import (
 	"hasp/mesh"
 )
 
+// exportToKey is Istio's annotation of a Service with the namespaces that see it.
+const exportToKey = "networking.istio.io/exportTo"
+
 // services joins Services with the workloads their selectors pick.
 func services(list []*corev1.Service, workloads []*mesh.Workload, trustDomain string) []*mesh.Service {
 	byNamespace := map[string][]*mesh.Workload{}
@@ -27,7 +30,7 @@ func services(list []*corev1.Service, workloads []*mesh.Workload, trustDomain st
 			Hostname: s.Name + "." + namespace + ".svc." + api.DomainSuffix,
 			Headless: s.Spec.ClusterIP == corev1.ClusterIPNone,
 			Selector: s.Spec.Selector,
-			ExportTo: exportTo(s.Annotations["networking.istio.io/exportTo"]),
+			ExportTo: exportTo(s.Annotations[exportToKey]),
 		}
 		for _, ip := range append(slices.Clone(s.Spec.ClusterIPs), s.Spec.ClusterIP) {
 			if a, err := netip.ParseAddr(ip); err == nil && !slices.Contains(svc.Addresses, a) {

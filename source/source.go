@@ -13,6 +13,7 @@ import (
 	security "istio.io/client-go/pkg/apis/security/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"hasp/api"
@@ -28,6 +29,8 @@ type Objects struct {
 	Deployments []*appsv1.Deployment // read only where there are no Pods of them
 	Secrets     []*corev1.Secret
 	ConfigMaps  []*corev1.ConfigMap
+	// EndpointSlices, where there are any, add to what selectors find.
+	EndpointSlices []*discoveryv1.EndpointSlice
 
 	Policies            []*api.Policy
 	MeshPolicies        []*api.MeshPolicy
@@ -105,6 +108,10 @@ func settings(namespace string) mesh.Origin {
 	return mesh.Origin{Kind: "ConfigMap", Namespace: namespace, Name: api.MeshConfigName, Level: mesh.LevelMesh}
 }
 
+// secretCA is the key of the authority that clients of a gateway must be signed
+// by, as cert-manager and Istio write it.
+const secretCA = "ca.crt"
+
 // secrets keeps the TLS secrets, under NAMESPACE/NAME.
 func secrets(list []*corev1.Secret) map[string]mesh.Secret {
 	out := map[string]mesh.Secret{}
@@ -113,7 +120,7 @@ func secrets(list []*corev1.Secret) map[string]mesh.Secret {
 		if len(cert) == 0 || len(key) == 0 {
 			continue
 		}
-		out[s.Namespace+"/"+s.Name] = mesh.Secret{Name: "kubernetes://" + s.Name, Cert: cert, Key: key, CA: s.Data["ca.crt"]}
+		out[s.Namespace+"/"+s.Name] = mesh.Secret{Name: "kubernetes://" + s.Name, Cert: cert, Key: key, CA: s.Data[secretCA]}
 	}
 	return out
 }

@@ -151,20 +151,3 @@ func ready(p *corev1.Pod) bool {
 	}
 	return p.Status.Phase == ""
 }
-
-// owner is the Deployment of a pod: that of its ReplicaSet on a cluster, its
-// direct owner here.
-func owner(p *corev1.Pod) string {
-	for _, r := range p.OwnerReferences {
-		switch r.Kind {
-		case "Deployment", "StatefulSet", "DaemonSet", "Job":
-			return r.Name
-		case "ReplicaSet":
-			if h := p.Labels["pod-template-hash"]; h != "" && len(r.Name) > len(h)+1 {
-				return r.Name[:len(r.Name)-len(h)-1]
-			}
-			return r.Name
-		}
-	}
-	return ""
-}
