@@ -13,7 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const inside = "HASP_CAPTURE_TEST_INSIDE"
+const (
+	inside = "HASP_CAPTURE_TEST_INSIDE"
+	mapped = "HASP_CAPTURE_TEST_MAPPED" // sidecarUser exists inside
+)
+
+// sidecarUser is the user of the sidecar in the tests of ExemptUID.
+const sidecarUser = 1337
 
 // TestMain runs the whole test again in a user and network namespace of its
 // own, so that it needs no privilege and cannot touch the host.
@@ -28,6 +34,10 @@ func TestMain(m *testing.M) {
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
 		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	if os.Getuid() == 0 { // who is not may map nobody else
+		cmd.SysProcAttr.UidMappings = append(cmd.SysProcAttr.UidMappings, syscall.SysProcIDMap{ContainerID: sidecarUser, HostID: sidecarUser, Size: 1})
+		cmd.Env = append(cmd.Env, mapped+"=1")
 	}
 	if err := cmd.Start(); err != nil {
 		// The pure tests still run; those that need a namespace say so.

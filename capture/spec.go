@@ -10,6 +10,8 @@ package capture
 
 import (
 	"errors"
+	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -19,6 +21,10 @@ import (
 const Table = "hasp"
 
 // Spec says which connections of one network namespace go to the sidecar.
+//
+// What is excluded is never captured. Of the rest a list that is nil captures
+// everything, Istio's "*"; one that is there captures what it names, and
+// nothing when it is empty, Istio's "".
 type Spec struct {
 	// OutboundPort is where connections that the workload makes are redirected
 	// to (15001 in Istio), InboundPort those made to it (15006). Both are needed.
@@ -28,10 +34,24 @@ type Spec struct {
 	// mark (SO_MARK). 0 means no exemption of that kind; one of them is needed,
 	// or the sidecar would be redirected to itself.
 	ExemptUID, ExemptMark uint32
+	// IncludeInboundPorts are Istio's annotation
+	// traffic.sidecar.istio.io/includeInboundPorts.
+	IncludeInboundPorts []uint16
 	// ExcludeInboundPorts reach the workload past the sidecar: Istio's
 	// annotation traffic.sidecar.istio.io/excludeInboundPorts, and the
 	// sidecar's own ports for health and metrics.
 	ExcludeInboundPorts []uint16
+	// Doors are ports of the workload that are redirected to a port of their own
+	// instead of InboundPort, if they are captured at all: where the sidecar
+	// listens only while the workload does (mesh.ProbeDoor).
+	Doors map[uint16]uint16
+	// IncludeCIDRs are Istio's annotation
+	// traffic.sidecar.istio.io/includeOutboundIPRanges.
+	IncludeCIDRs []netip.Prefix
+	// IncludeOutboundPorts are captured whatever IncludeCIDRs say of the
+	// address: traffic.sidecar.istio.io/includeOutboundPorts. Here nil adds
+	// nothing.
+	IncludeOutboundPorts []uint16
 	// ExcludeOutboundPorts and ExcludeCIDRs are reached past the sidecar:
 	// traffic.sidecar.istio.io/excludeOutboundPorts and
 	// excludeOutboundIPRanges.
@@ -49,6 +69,16 @@ func (s Spec) validate() error {
 	case s.ExemptUID == 0 && s.ExemptMark == 0:
 		return errors.New("neither a user id nor a mark exempts the sidecar's own connections")
 	}
+	for port, door := range s.Doors {
+		if port == 0 || door == 0 {
+			return fmt.Errorf("port %d cannot have the door %d", port, door)
+		}
+	}
+	for _, p := range s.IncludeCIDRs {
+		if !p.IsValid() {
+			return errors.New("an included address range is not valid")
+		}
+	}
 	for _, p := range s.ExcludeCIDRs {
 		if !p.IsValid() {
 			return errors.New("an excluded address range is not valid")
@@ -59,30 +89,60 @@ func (s Spec) validate() error {
 
 // Rules is the ruleset for the Spec, in the order in which the kernel asks it.
 // Equal Specs, in whatever order their lists are, give equal rules.
-func (s Spec) Rules() Rules {
+func (s Spec) Rules() Rules { return append(s.output(), s.prerouting()...) }
+
+func (s Spec) output() Rules {
 	var r Rules
+	rule := func(do Verdict, m ...Match) { r = append(r, Rule{Output, m, do}) }
 	if s.ExemptUID != 0 {
-		r = append(r, Rule{Output, []Match{{Field: SocketUID, Number: s.ExemptUID}}, Return()})
+		rule(Return(), Match{Field: SocketUID, Number: s.ExemptUID})
 	}
 	if s.ExemptMark != 0 {
-		r = append(r, Rule{Output, []Match{{Field: Mark, Number: s.ExemptMark}}, Return()})
+		rule(Return(), Match{Field: Mark, Number: s.ExemptMark})
 	}
 	// What a workload says to itself on loopback is nobody else's business, and
 	// the sidecar hands inbound connections to the workload that way.
-	r = append(r, Rule{Output, []Match{{Field: OutInterface, Name: "lo"}}, Return()})
+	rule(Return(), Match{Field: OutInterface, Name: "lo"})
 	for _, p := range sortedPrefixes(s.ExcludeCIDRs) {
-		r = append(r, Rule{Output, []Match{{Field: DestinationNet, Net: p}}, Return()})
+		rule(Return(), Match{Field: DestinationNet, Net: p})
 	}
 	for _, p := range sortedPorts(s.ExcludeOutboundPorts) {
-		r = append(r, Rule{Output, []Match{{Field: DestinationPort, Number: uint32(p)}}, Return()})
+		rule(Return(), Match{Field: DestinationPort, Number: uint32(p)})
 	}
-	r = append(r, Rule{Output, []Match{{Field: TCP}}, Redirect(s.OutboundPort)})
+	if s.IncludeCIDRs == nil {
+		rule(Redirect(s.OutboundPort), Match{Field: TCP})
+		return r
+	}
+	for _, p := range sortedPorts(s.IncludeOutboundPorts) {
+		rule(Redirect(s.OutboundPort), Match{Field: DestinationPort, Number: uint32(p)})
+	}
+	for _, p := range sortedPrefixes(s.IncludeCIDRs) {
+		rule(Redirect(s.OutboundPort), Match{Field: DestinationNet, Net: p}, Match{Field: TCP})
+	}
+	return r
+}
 
-	r = append(r, Rule{Prerouting, []Match{{Field: InInterface, Name: "lo"}}, Return()})
+func (s Spec) prerouting() Rules {
+	var r Rules
+	rule := func(do Verdict, m Match) { r = append(r, Rule{Prerouting, []Match{m}, do}) }
+	rule(Return(), Match{Field: InInterface, Name: "lo"})
 	for _, p := range sortedPorts(s.ExcludeInboundPorts) {
-		r = append(r, Rule{Prerouting, []Match{{Field: DestinationPort, Number: uint32(p)}}, Return()})
+		rule(Return(), Match{Field: DestinationPort, Number: uint32(p)})
 	}
-	return append(r, Rule{Prerouting, []Match{{Field: TCP}}, Redirect(s.InboundPort)})
+	for _, p := range slices.Sorted(maps.Keys(s.Doors)) {
+		if s.IncludeInboundPorts == nil || slices.Contains(s.IncludeInboundPorts, p) {
+			rule(Redirect(s.Doors[p]), Match{Field: DestinationPort, Number: uint32(p)})
+		}
+	}
+	if s.IncludeInboundPorts == nil {
+		rule(Redirect(s.InboundPort), Match{Field: TCP})
+	}
+	for _, p := range sortedPorts(s.IncludeInboundPorts) {
+		if s.Doors[p] == 0 {
+			rule(Redirect(s.InboundPort), Match{Field: DestinationPort, Number: uint32(p)})
+		}
+	}
+	return r
 }
 
 // String is the ruleset as nft writes it.

@@ -29,6 +29,24 @@ var specs = map[string]Spec{
 			netip.MustParsePrefix("::ffff:192.168.0.0/112"),
 		},
 	},
+	"inclusions": {
+		OutboundPort: 15001, InboundPort: 15006, ExemptUID: 1337,
+		IncludeInboundPorts:  []uint16{9090, 8080},
+		ExcludeInboundPorts:  []uint16{15021},
+		Doors:                map[uint16]uint16{8080: 15100, 6379: 15101},
+		IncludeCIDRs:         []netip.Prefix{netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("10.0.0.1/32")},
+		IncludeOutboundPorts: []uint16{8443},
+		ExcludeOutboundPorts: []uint16{5432},
+	},
+	"nothing": {
+		OutboundPort: 15001, InboundPort: 15006, ExemptUID: 1337,
+		IncludeInboundPorts: []uint16{}, IncludeCIDRs: []netip.Prefix{}, Doors: map[uint16]uint16{6379: 15100},
+	},
+	"doors": {
+		OutboundPort: 15001, InboundPort: 15006, ExemptUID: 1337,
+		IncludeCIDRs: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")},
+		Doors:        map[uint16]uint16{6379: 15101, 3306: 15100},
+	},
 }
 
 func TestSpecString(t *testing.T) {
@@ -59,6 +77,8 @@ func TestApplyRefusesSpec(t *testing.T) {
 		{Spec{InboundPort: 1, ExemptMark: 1}, "capture: outbound and inbound port are needed"},
 		{Spec{InboundPort: 1, OutboundPort: 1, ExemptMark: 1}, "capture: outbound and inbound port must differ"},
 		{Spec{InboundPort: 1, OutboundPort: 2}, "capture: neither a user id nor a mark exempts the sidecar's own connections"},
+		{Spec{InboundPort: 1, OutboundPort: 2, ExemptUID: 1, Doors: map[uint16]uint16{80: 0}}, "capture: port 80 cannot have the door 0"},
+		{Spec{InboundPort: 1, OutboundPort: 2, ExemptUID: 1, IncludeCIDRs: []netip.Prefix{{}}}, "capture: an included address range is not valid"},
 		{Spec{InboundPort: 1, OutboundPort: 2, ExemptUID: 1, ExcludeCIDRs: []netip.Prefix{{}}}, "capture: an excluded address range is not valid"},
 	} {
 		err := Apply(-1, c.spec)

@@ -1,5 +1,7 @@
 package mesh
 
+import "slices"
+
 // ProbeKind is how a kubelet asks a container whether it is well, for the
 // probes that cross the network. (An exec probe does not.)
 type ProbeKind string
@@ -43,3 +45,16 @@ const ProbeDoor = 15100
 
 // MaxProbeDoors bounds them.
 const MaxProbeDoors = 64
+
+// Doors gives each of the ports with TCP probes its door. Ports beyond
+// MaxProbeDoors have none: they are captured like any other.
+func Doors(ports []uint16) map[uint16]uint16 {
+	ports = slices.Clone(ports)
+	slices.Sort(ports)
+	ports = slices.Compact(ports)
+	out := make(map[uint16]uint16, len(ports))
+	for n, port := range ports[:min(len(ports), MaxProbeDoors)] {
+		out[port] = uint16(ProbeDoor + n)
+	}
+	return out
+}
