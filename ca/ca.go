@@ -3,7 +3,9 @@
 // workload proves itself with.
 //
 // Start with [Load]: it opens the directory that holds the authority, creating
-// one of its own when the directory is empty. [CA.Sign] answers a certificate
+// one of its own when the directory is empty. On a cluster the files are the
+// data of a Secret: [Complete] makes them, [Open] signs with them and
+// [CA.Replace] follows their changes. [CA.Sign] answers a certificate
 // request, [CA.Server] is the control plane's own identity, [Tokens] keeps who
 // may ask once. The gRPC front is package csr.
 //
@@ -42,7 +44,7 @@ const backdate = time.Minute
 
 // Config says where the authority lives and how long its certificates do.
 type Config struct {
-	Dir         string // created with mode 0700 when missing
+	Dir         string // created with mode 0700 when missing; for Load only
 	TrustDomain spiffeid.TrustDomain
 
 	RootTTL         time.Duration // of a root we create; 0 is DefaultRootTTL
@@ -57,7 +59,7 @@ type Config struct {
 // CA signs SVIDs. Its methods may be called from many goroutines.
 type CA struct {
 	cfg    Config
-	reload sync.Mutex // one Load or Reload writes the directory at a time
+	reload sync.Mutex // one Reload or Replace at a time
 	issuer atomic.Pointer[issuer]
 }
 
@@ -66,6 +68,9 @@ type CA struct {
 // What it finds must be able to sign: the key matches, the chain ends in one of
 // the roots, and a leaf signed on trial verifies.
 func Load(cfg Config) (*CA, error) {
+	if cfg.Dir == "" {
+		return nil, errors.New("ca: no directory for the authority is set")
+	}
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("ca: %w", err)
@@ -80,15 +85,43 @@ func Load(cfg Config) (*CA, error) {
 	return c, nil
 }
 
-// Reload reads the directory again, renewing our own intermediate if it is due.
-// On an error the authority goes on signing with what it had.
+// Open is Load for files that somebody else keeps: they must be complete (see
+// [Complete]), cfg.Dir is not read, and nothing is written.
+func Open(cfg Config, files Files) (*CA, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("ca: %w", err)
+	}
+	c := &CA{cfg: cfg}
+	if err := c.Replace(files); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Reload reads the directory of Load again, renewing our own intermediate if it
+// is due. On an error the authority goes on signing with what it had.
 func (c *CA) Reload() error {
 	c.reload.Lock()
 	defer c.reload.Unlock()
-	if err := ensure(c.cfg); err != nil {
+	d := dir(c.cfg.Dir)
+	if err := ensure(d, c.cfg); err != nil {
 		return fmt.Errorf("ca: %w", err)
 	}
-	is, err := loadIssuer(c.cfg)
+	return c.take(d)
+}
+
+// Replace signs with these files from now on. On an error the authority goes on
+// signing with what it had.
+func (c *CA) Replace(files Files) error {
+	c.reload.Lock()
+	defer c.reload.Unlock()
+	return c.take(files)
+}
+
+// take swaps in what a store holds. The caller holds reload.
+func (c *CA) take(s store) error {
+	is, err := loadIssuer(s, c.cfg)
 	if err != nil {
 		return fmt.Errorf("ca: %w", err)
 	}
@@ -113,9 +146,6 @@ func (c *CA) Expiry() (intermediate, chain time.Time) {
 }
 
 func (cfg Config) withDefaults() (Config, error) {
-	if cfg.Dir == "" {
-		return cfg, errors.New("no directory for the authority is set")
-	}
 	if cfg.TrustDomain.IsZero() {
 		return cfg, errors.New("no trust domain is set")
 	}

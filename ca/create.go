@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -8,25 +9,44 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
+	"maps"
 	"net/url"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
+// Complete is what a set of files becomes: an empty one gets a root and an
+// intermediate of our own, and our own intermediate is renewed when it is past
+// half its life. It returns the files given when nothing is to be done, and else
+// a set of its own, for the caller to keep. cfg.Dir is not read.
+func Complete(cfg Config, files Files) (_ Files, changed bool, err error) {
+	if cfg, err = cfg.withDefaults(); err != nil {
+		return nil, false, fmt.Errorf("ca: %w", err)
+	}
+	next := Files{}
+	maps.Copy(next, files)
+	if err := ensure(next, cfg); err != nil {
+		return nil, false, fmt.Errorf("ca: %w", err)
+	}
+	if maps.EqualFunc(next, files, bytes.Equal) {
+		return files, false, nil
+	}
+	return next, true, nil
+}
+
 // ensure makes what is missing of an authority of our own. ca-cert.pem is
 // written last, so a directory that has it is complete; a crash before that
 // leaves a root that the next call continues with.
-func ensure(cfg Config) error {
-	d := dir(cfg.Dir)
+func ensure(d store, cfg Config) error {
 	if d.has(caCertFile) {
-		return renew(cfg)
+		return renew(d, cfg)
 	}
 	if d.has(caKeyFile) && !d.has(rootKeyFile) {
 		return fmt.Errorf("%s has %s but no %s", d, caKeyFile, caCertFile)
 	}
 	if !d.has(rootCertFile) {
-		if err := createRoot(cfg); err != nil {
+		if err := createRoot(d, cfg); err != nil {
 			return fmt.Errorf("create the root: %w", err)
 		}
 	}
@@ -37,10 +57,10 @@ func ensure(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	if err := d.writeKey(caKeyFile, key); err != nil {
+	if err := writeKey(d, caKeyFile, key); err != nil {
 		return err
 	}
-	if err := createIntermediate(cfg, key); err != nil {
+	if err := createIntermediate(d, cfg, key); err != nil {
 		return fmt.Errorf("create the intermediate: %w", err)
 	}
 	return nil
@@ -49,12 +69,11 @@ func ensure(cfg Config) error {
 // renew signs the intermediate anew when it is past half its life and the root
 // that signed it is our own. The key stays: a crash between two files must not
 // leave a certificate beside a key that is not its own.
-func renew(cfg Config) error {
-	d := dir(cfg.Dir)
+func renew(d store, cfg Config) error {
 	if !d.has(rootKeyFile) {
 		return nil
 	}
-	cert, err := d.readCert(caCertFile)
+	cert, err := readCert(d, caCertFile)
 	if err != nil {
 		return err
 	}
@@ -69,17 +88,17 @@ func renew(cfg Config) error {
 	if root == nil || cert.CheckSignatureFrom(root) != nil {
 		return nil // replaced by files of another authority: theirs to renew
 	}
-	key, err := d.readKey(caKeyFile)
+	key, err := readKey(d, caKeyFile)
 	if err != nil {
 		return err
 	}
-	if err := createIntermediate(cfg, key); err != nil {
+	if err := createIntermediate(d, cfg, key); err != nil {
 		return fmt.Errorf("renew the intermediate: %w", err)
 	}
 	return nil
 }
 
-func createRoot(cfg Config) error {
+func createRoot(d store, cfg Config) error {
 	key, err := newKey()
 	if err != nil {
 		return err
@@ -89,14 +108,13 @@ func createRoot(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	if err := dir(cfg.Dir).writeKey(rootKeyFile, key); err != nil {
+	if err := writeKey(d, rootKeyFile, key); err != nil {
 		return err
 	}
-	return dir(cfg.Dir).write(rootCertFile, certPEM(der))
+	return d.write(rootCertFile, certPEM(der))
 }
 
-func createIntermediate(cfg Config, key crypto.Signer) error {
-	d := dir(cfg.Dir)
+func createIntermediate(d store, cfg Config, key crypto.Signer) error {
 	root, rootKey, err := ownRoot(d)
 	if err != nil {
 		return err
@@ -122,12 +140,12 @@ func createIntermediate(cfg Config, key crypto.Signer) error {
 
 // ownRoot is the root whose key we hold; the certificate is nil when the key
 // belongs to none of the roots.
-func ownRoot(d dir) (*x509.Certificate, crypto.Signer, error) {
-	key, err := d.readKey(rootKeyFile)
+func ownRoot(d store) (*x509.Certificate, crypto.Signer, error) {
+	key, err := readKey(d, rootKeyFile)
 	if err != nil {
 		return nil, nil, err
 	}
-	roots, err := d.readCerts(rootCertFile)
+	roots, err := readCerts(d, rootCertFile)
 	if err != nil {
 		return nil, nil, err
 	}

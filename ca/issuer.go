@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// issuer is one reading of the directory, complete and checked; a Reload
+// issuer is one reading of the files, complete and checked; a Reload
 // replaces it whole.
 type issuer struct {
 	cert     *x509.Certificate
@@ -23,20 +23,19 @@ type issuer struct {
 }
 
 // loadIssuer reads the files and proves that they can sign.
-func loadIssuer(cfg Config) (*issuer, error) {
-	d := dir(cfg.Dir)
-	cert, err := d.readCert(caCertFile)
+func loadIssuer(d store, cfg Config) (*issuer, error) {
+	cert, err := readCert(d, caCertFile)
 	if err != nil {
 		return nil, err
 	}
-	key, err := d.readKey(caKeyFile)
+	key, err := readKey(d, caKeyFile)
 	if err != nil {
 		return nil, err
 	}
 	if !samePublicKey(cert.PublicKey, key.Public()) {
 		return nil, fmt.Errorf("%s is not the key of %s", caKeyFile, caCertFile)
 	}
-	roots, err := d.readCerts(rootCertFile)
+	roots, err := readCerts(d, rootCertFile)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +46,7 @@ func loadIssuer(cfg Config) (*issuer, error) {
 	}
 	var between []*x509.Certificate
 	if d.has(chainFile) {
-		if between, err = d.readCerts(chainFile); err != nil {
+		if between, err = readCerts(d, chainFile); err != nil {
 			return nil, err
 		}
 	}

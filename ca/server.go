@@ -14,8 +14,9 @@ import (
 // itself when it is asked for past half its life, and when the authority was
 // reloaded; it needs no goroutine.
 type Server struct {
-	ca *CA
-	id spiffeid.ID
+	ca  *CA
+	id  spiffeid.ID
+	dns []string
 
 	mu     sync.Mutex
 	cert   *tls.Certificate
@@ -23,9 +24,11 @@ type Server struct {
 	renew  time.Time
 }
 
-// Server makes the identity and its first certificate.
-func (c *CA) Server(id spiffeid.ID) (*Server, error) {
-	s := &Server{ca: c, id: id}
+// Server makes the identity and its first certificate. The DNS names are for
+// clients that know no SPIFFE: an API server that calls a webhook, a foreign
+// mesh's agent.
+func (c *CA) Server(id spiffeid.ID, dns ...string) (*Server, error) {
+	s := &Server{ca: c, id: id, dns: dns}
 	if _, err := s.Certificate(); err != nil {
 		return nil, err
 	}
@@ -44,7 +47,7 @@ func (s *Server) Certificate() (*tls.Certificate, error) {
 	if s.cert != nil && s.issuer == is && now.Before(s.renew) {
 		return s.cert, nil
 	}
-	cert, err := s.ca.issue(is, s.id, 0)
+	cert, err := s.ca.issue(is, s.id, 0, s.dns...)
 	if err != nil {
 		if s.cert != nil && now.Before(s.cert.Leaf.NotAfter) {
 			return s.cert, nil

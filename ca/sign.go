@@ -50,12 +50,12 @@ func (c *CA) Issue(id spiffeid.ID, ttl time.Duration) (*tls.Certificate, error) 
 	return cert, nil
 }
 
-func (c *CA) issue(is *issuer, id spiffeid.ID, ttl time.Duration) (*tls.Certificate, error) {
+func (c *CA) issue(is *issuer, id spiffeid.ID, ttl time.Duration, dns ...string) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	_, leaf, err := c.sign(is, key.Public(), id, ttl)
+	_, leaf, err := c.sign(is, key.Public(), id, ttl, dns...)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (c *CA) issue(is *issuer, id spiffeid.ID, ttl time.Duration) (*tls.Certific
 	return cert, nil
 }
 
-func (c *CA) sign(is *issuer, key crypto.PublicKey, id spiffeid.ID, ttl time.Duration) (*SVID, *x509.Certificate, error) {
+func (c *CA) sign(is *issuer, key crypto.PublicKey, id spiffeid.ID, ttl time.Duration, dns ...string) (*SVID, *x509.Certificate, error) {
 	if !id.MemberOf(c.cfg.TrustDomain) {
 		return nil, nil, fmt.Errorf("it is not of the trust domain %s", c.cfg.TrustDomain)
 	}
@@ -78,6 +78,7 @@ func (c *CA) sign(is *issuer, key crypto.PublicKey, id spiffeid.ID, ttl time.Dur
 		return nil, nil, fmt.Errorf("the authority's certificates ended at %s", is.notAfter.UTC().Format(time.RFC3339))
 	}
 	t := leafTemplate(id.URL(), now, c.lifetime(ttl))
+	t.DNSNames = dns
 	if t.NotAfter.After(is.notAfter) {
 		t.NotAfter = is.notAfter
 	}
@@ -104,7 +105,7 @@ func (c *CA) lifetime(asked time.Duration) time.Duration {
 }
 
 // leafTemplate is an X.509-SVID (SPIFFE X509-SVID, section 4): the SPIFFE ID is
-// the only name, both key purposes, no signing of certificates.
+// the only URI, both key purposes, no signing of certificates.
 func leafTemplate(id *url.URL, now time.Time, ttl time.Duration) *x509.Certificate {
 	return &x509.Certificate{
 		URIs:                  []*url.URL{id},

@@ -8,6 +8,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -20,9 +21,11 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
 	"k8s.io/client-go/dynamic"
 
 	"hasp/ca"
+	"hasp/ca/csr"
 	"hasp/compile"
 	"hasp/mesh"
 	"hasp/source"
@@ -44,14 +47,31 @@ const (
 // Config of a control plane.
 type Config struct {
 	Client dynamic.Interface
-	CA     *ca.CA
-	Tokens *ca.Tokens
+	// CA signs for the workloads. Nil when a foreign authority does: then the
+	// control plane has no certificate service, and Own and TrustDomain say who
+	// it is.
+	CA          *ca.CA
+	Own         Credentials // the control plane's; nil has CA issue them
+	TrustDomain string      // empty is the CA's
+	// Tokens are the join tokens that a new workload may show, Verifiers what
+	// else proves one; both may be nil.
+	Tokens    *ca.Tokens
+	Verifiers []csr.Verifier
+	// Signed is told the outcome of every certificate request; nil tells nobody.
+	Signed func(codes.Code)
+	// StatusByLeader leaves the statuses of objects to whoever calls
+	// WriteStatus, since of several control planes one does.
+	StatusByLeader bool
 	// Listeners serve xDS and CSRs (15012); Run closes them.
 	Listeners []net.Listener
 	// Scope is how much of the cluster is read; the zero value is all of it.
 	Scope source.Scope
 	Log   *slog.Logger
 }
+
+// Credentials are a certificate with its key and the roots that peers are
+// verified against. They may change at any time.
+type Credentials = server.Credentials
 
 // Control is a control plane.
 type Control struct {
@@ -79,6 +99,12 @@ type snapshot struct {
 
 // New prepares a control plane.
 func New(cfg Config) (*Control, error) {
+	if cfg.CA == nil && (cfg.Own == nil || cfg.TrustDomain == "") {
+		return nil, errors.New("control: without an authority it needs credentials and a trust domain")
+	}
+	if cfg.TrustDomain == "" {
+		cfg.TrustDomain = cfg.CA.TrustDomain().Name()
+	}
 	c := &Control{cfg: cfg, dirty: make(chan struct{}, 1), ready: make(chan struct{}),
 		rebuilt: make(chan struct{}, 1), told: make(chan struct{}, 1)}
 	var err error
@@ -111,7 +137,9 @@ func (c *Control) Run(ctx context.Context) error {
 	g.Go(func() error { return c.build(ctx) })
 	g.Go(func() error { return c.serve(ctx) })
 	g.Go(func() error { return c.followProxies(ctx) })
-	g.Go(func() error { return c.writeStatus(ctx) })
+	if !c.cfg.StatusByLeader {
+		g.Go(func() error { return c.WriteStatus(ctx) })
+	}
 	if err := g.Wait(); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("control: %w", err)
 	}
@@ -174,7 +202,7 @@ func (c *Control) rebuild() {
 	c.firstAt = time.Time{}
 	c.mu.Unlock()
 
-	w, problems := source.Build(c.watcher.Objects(), c.cfg.CA.TrustDomain().Name())
+	w, problems := source.Build(c.watcher.Objects(), c.cfg.TrustDomain)
 	next := uint64(1)
 	if old := c.current.Load(); old != nil {
 		w.Generation = old.world.Generation

@@ -22,10 +22,11 @@ import (
 // statuses are written, so that a generation costs an object one write.
 const settleStatus = 100 * time.Millisecond
 
-// writeStatus tells each istio object, in its status, whether the proxies took
+// WriteStatus tells each istio object, in its status, whether the proxies took
 // it: condition Reconciled, as Istio's own status of configuration
-// distribution. It writes only what changed.
-func (c *Control) writeStatus(ctx context.Context) error {
+// distribution. It writes only what changed, and returns when ctx ends. Run does
+// it unless Config says StatusByLeader; then one caller at a time may.
+func (c *Control) WriteStatus(ctx context.Context) error {
 	written := map[string]string{} // by object: what was written last
 	for {
 		select {
@@ -46,6 +47,9 @@ func (c *Control) writeStatus(ctx context.Context) error {
 
 func (c *Control) writeStatuses(ctx context.Context, written map[string]string) {
 	s := c.current.Load()
+	if s == nil {
+		return // told before the first World: again after it
+	}
 	p := progressOf(c.xds.Status(), s.world.Generation)
 	seen := map[string]bool{}
 	for _, o := range statusObjects(c.watcher.Objects()) {
@@ -129,25 +133,55 @@ func (c *Control) patchStatus(ctx context.Context, o statusObject, cond metav1.C
 	return err
 }
 
-// statusObjects are all istio objects, with the resource to patch them through.
-func statusObjects(o *source.Objects) []statusObject {
-	return slices.Concat(
-		ofKind("Policy", "policies", o.Policies),
-		ofKind("MeshPolicy", "meshpolicies", o.MeshPolicies),
-		ofKind("PeerAuthentication", "peerauthentications", o.PeerAuthentications),
-		ofKind("DestinationRule", "destinationrules", o.DestinationRules),
-		ofKind("ServiceEntry", "serviceentries", o.ServiceEntries),
-		ofKind("Gateway", "gateways", o.Gateways),
-		ofKind("VirtualService", "virtualservices", o.VirtualServices),
-	)
+// statusKind is a kind whose objects' statuses are written.
+type statusKind struct {
+	kind, plural string
+	of           func(*source.Objects) []metav1.Object
 }
 
-func ofKind[T metav1.Object](kind, plural string, list []T) []statusObject {
+func statusKinds() []statusKind {
+	return []statusKind{
+		{"Policy", "policies", func(o *source.Objects) []metav1.Object { return metas(o.Policies) }},
+		{"MeshPolicy", "meshpolicies", func(o *source.Objects) []metav1.Object { return metas(o.MeshPolicies) }},
+		{"PeerAuthentication", "peerauthentications", func(o *source.Objects) []metav1.Object { return metas(o.PeerAuthentications) }},
+		{"DestinationRule", "destinationrules", func(o *source.Objects) []metav1.Object { return metas(o.DestinationRules) }},
+		{"ServiceEntry", "serviceentries", func(o *source.Objects) []metav1.Object { return metas(o.ServiceEntries) }},
+		{"Gateway", "gateways", func(o *source.Objects) []metav1.Object { return metas(o.Gateways) }},
+		{"VirtualService", "virtualservices", func(o *source.Objects) []metav1.Object { return metas(o.VirtualServices) }},
+	}
+}
+
+func metas[T metav1.Object](list []T) []metav1.Object {
+	out := make([]metav1.Object, len(list))
+	for i, m := range list {
+		out[i] = m
+	}
+	return out
+}
+
+// StatusResources are the resources whose status subresource WriteStatus
+// patches: what a role must grant.
+func StatusResources() []schema.GroupVersionResource {
+	var out []schema.GroupVersionResource
+	for _, k := range statusKinds() {
+		out = append(out, k.resource())
+	}
+	return out
+}
+
+// resource is the kind's, in the version it is read in.
+func (k statusKind) resource() schema.GroupVersionResource {
 	all := source.Resources()
-	r := all[slices.IndexFunc(all, func(r schema.GroupVersionResource) bool { return r.Resource == plural })]
+	return all[slices.IndexFunc(all, func(r schema.GroupVersionResource) bool { return r.Resource == k.plural })]
+}
+
+// statusObjects are all istio objects, with the resource to patch them through.
+func statusObjects(o *source.Objects) []statusObject {
 	var out []statusObject
-	for _, m := range list {
-		out = append(out, statusObject{kind, r, m})
+	for _, k := range statusKinds() {
+		for _, m := range k.of(o) {
+			out = append(out, statusObject{k.kind, k.resource(), m})
+		}
 	}
 	return out
 }

@@ -55,26 +55,52 @@ func meshed(w *world.World, id spiffeid.ID) bool {
 	})
 }
 
-// serve answers xDS and CSRs on every listener.
-func (c *Control) serve(ctx context.Context) error {
-	id, err := spiffeid.FromString(Identity(c.cfg.CA.TrustDomain().Name()))
+// own is the control plane's certificate.
+func (c *Control) own() (Credentials, error) {
+	if c.cfg.Own != nil {
+		return c.cfg.Own, nil
+	}
+	id, err := spiffeid.FromString(Identity(c.cfg.TrustDomain))
 	if err != nil {
-		return fmt.Errorf("identity of the control plane: %w", err)
+		return nil, fmt.Errorf("identity of the control plane: %w", err)
 	}
 	own, err := c.cfg.CA.Server(id)
 	if err != nil {
-		return fmt.Errorf("certificate of the control plane: %w", err)
+		return nil, fmt.Errorf("certificate of the control plane: %w", err)
 	}
-	g := grpc.NewServer(server.Options(own)...)
-	c.xds.Register(g)
-	certificates, err := csr.NewServer(csr.ServerConfig{
-		CA: c.cfg.CA, Verifiers: []csr.Verifier{csr.JoinTokens{Tokens: c.cfg.Tokens}},
-		Allow: c.known, Log: c.cfg.Log,
+	return own, nil
+}
+
+// certificates adds the certificate service, if there is an authority.
+func (c *Control) certificates(g *grpc.Server) error {
+	if c.cfg.CA == nil {
+		return nil
+	}
+	verifiers := slices.Clone(c.cfg.Verifiers)
+	if c.cfg.Tokens != nil {
+		verifiers = append(verifiers, csr.JoinTokens{Tokens: c.cfg.Tokens})
+	}
+	s, err := csr.NewServer(csr.ServerConfig{
+		CA: c.cfg.CA, Verifiers: verifiers, Allow: c.known, Answered: c.cfg.Signed, Log: c.cfg.Log,
 	})
 	if err != nil {
 		return err
 	}
-	certificates.Register(g)
+	s.Register(g)
+	return nil
+}
+
+// serve answers xDS and CSRs on every listener.
+func (c *Control) serve(ctx context.Context) error {
+	own, err := c.own()
+	if err != nil {
+		return err
+	}
+	g := grpc.NewServer(server.Options(own)...)
+	c.xds.Register(g)
+	if err := c.certificates(g); err != nil {
+		return err
+	}
 
 	group, ctx := errgroup.WithContext(ctx)
 	for _, l := range c.cfg.Listeners {

@@ -21,14 +21,17 @@ type Status struct {
 	Unmeshed    []string             `json:"unmeshed,omitempty"` // NAMESPACE/NAME without a proxy
 	Proxies     []server.ProxyStatus `json:"proxies"`
 	Problems    []string             `json:"problems,omitempty"`
-	// CAExpiry is when the signing certificate ends.
-	CAExpiry time.Time `json:"caExpiry"`
+	// CAExpiry is when the signing certificate ends; zero when a foreign
+	// authority signs.
+	CAExpiry time.Time `json:"caExpiry,omitzero"`
 }
 
 // Status of now.
 func (c *Control) Status() Status {
 	st := Status{Proxies: c.xds.Status()}
-	st.CAExpiry, _ = c.cfg.CA.Expiry()
+	if c.cfg.CA != nil {
+		st.CAExpiry, _ = c.cfg.CA.Expiry()
+	}
 	st.Last, _ = c.timings.last()
 	s := c.current.Load()
 	if s == nil {

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -402,5 +403,25 @@ func TestRefusedProofEnds(t *testing.T) {
 	const want = "csr: spiffe://cluster.local/ns/shop/sa/boards can no longer prove itself and needs a new token: "
 	if err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("Run with a token that is refused: %v, want %s...", err, want)
+	}
+}
+
+// away is a verifier that cannot reach what it asks.
+type away struct{}
+
+func (away) Verify(context.Context, string, string) (spiffeid.ID, error) {
+	return spiffeid.ID{}, fmt.Errorf("%w: the API server does not answer", ErrUnavailable)
+}
+
+// A verifier that cannot tell is no refusal: the proxy asks again.
+func TestVerifierAway(t *testing.T) {
+	answered := make(chan codes.Code, 1)
+	p := newPlane(t, ca.Config{}, ServerConfig{Verifiers: []Verifier{away{}}, Answered: func(c codes.Code) { answered <- c }}, istiod)
+	_, err := p.ask(t, nil, &securityapi.IstioCertificateRequest{Csr: csrPEM(t)}, "authorization", "Bearer x")
+	if want := "the token cannot be verified now: the API server does not answer"; status.Code(err) != codes.Unavailable || status.Convert(err).Message() != want {
+		t.Errorf("got %v, want Unavailable: %s", err, want)
+	}
+	if code := <-answered; code != codes.Unavailable {
+		t.Errorf("counted as %v", code)
 	}
 }

@@ -44,8 +44,10 @@ type ServerConfig struct {
 	// instance because no workload has it any more. Nil allows all.
 	Allow func(spiffeid.ID) error
 	Limit Limit
-	Log   *slog.Logger
-	Now   func() time.Time // nil is time.Now
+	// Answered is told the outcome of every request; nil tells nobody.
+	Answered func(codes.Code)
+	Log      *slog.Logger
+	Now      func() time.Time // nil is time.Now
 }
 
 // Server implements IstioCertificateServiceServer.
@@ -79,6 +81,9 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 func (s *Server) CreateCertificate(ctx context.Context, req *securityapi.IstioCertificateRequest) (*securityapi.IstioCertificateResponse, error) {
 	from := remote(ctx)
 	resp, id, err := s.create(ctx, from, req)
+	if s.cfg.Answered != nil {
+		s.cfg.Answered(status.Code(err))
+	}
 	if err != nil {
 		s.cfg.Log.Warn("certificate refused", slog.String("peer", from), slog.String("identity", id.String()),
 			slog.String("code", status.Code(err).String()), slog.String("why", status.Convert(err).Message()))
@@ -96,7 +101,10 @@ func (s *Server) create(ctx context.Context, from string, req *securityapi.Istio
 		return nil, spiffeid.ID{}, status.Error(codes.InvalidArgument, err.Error())
 	}
 	id, err := s.authenticate(ctx, req.GetMetadata().GetFields()[workloadField].GetStringValue())
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrUnavailable):
+		return nil, id, status.Error(codes.Unavailable, err.Error())
+	case err != nil:
 		return nil, id, status.Error(codes.Unauthenticated, err.Error())
 	}
 	if s.cfg.Allow != nil {

@@ -17,6 +17,10 @@ import (
 // ErrNotMine is a Verifier's answer to a token of another kind.
 var ErrNotMine = errors.New("not a token of this kind")
 
+// ErrUnavailable is a Verifier's answer, wrapped in the reason, when it cannot
+// tell now: the asker's proof may be good, and it should ask again.
+var ErrUnavailable = errors.New("the token cannot be verified now")
+
 // Verifier says which identity a bearer token proves. Workload is what the
 // asker calls itself, NAMESPACE/NAME, or empty.
 type Verifier interface {
