@@ -11,7 +11,10 @@ VERSION := k8s.io/component-base/version
 BUILD := $(GO) build -ldflags "-s -w -X $(VERSION).gitVersion=v1.$(KUBE) \
 	-X $(VERSION).gitMajor=1 -X $(VERSION).gitMinor=$(firstword $(subst ., ,$(KUBE)))"
 
-.PHONY: help build demo test deps unit ladder lint golden gen fuzz bench clean
+# The images' tag is the version that the chart asks for.
+TAG ?= $(shell sed -n 's/^appVersion: *"*\([^"]*\)"*$$/\1/p' deploy/hasp/Chart.yaml)
+
+.PHONY: help build images demo test deps unit ladder lint golden gen fuzz bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -21,6 +24,10 @@ build: ## bin/hasp, bin/hasp-proxy and the demo's programs
 	$(BUILD) -o $(BIN)/ ./cmd/...
 	cd demo && $(BUILD) -o ../$(BIN)/ ./cmd/...
 	@ln -sf hasp $(BIN)/oc && ln -sf hasp $(BIN)/kubectl
+
+images: build ## container images into bin/images (ARGS="--push localhost:5000" pushes them too)
+	cd deploy/images && $(BUILD) -o ../../$(BIN)/images/ ./after-stdin && \
+	$(GO) run . --bin ../../$(BIN) --out ../../$(BIN)/images --tag $(TAG) --revision "$$(git rev-parse HEAD)" $(ARGS)
 
 demo: build ## the lab on this machine, step by step (ARGS=--exit ends after it)
 	@$(BIN)/hasp demo $(ARGS)
@@ -34,6 +41,7 @@ lint: ## formatting and go vet
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these"; exit 1; }
 	$(GO) vet ./...
 	cd demo && $(GO) vet ./...
+	cd deploy/images && $(GO) vet ./...
 
 # The race detector is on for all that is ours and not the API server: with it
 # the Kubernetes libraries take longer to build than all else together.
@@ -44,6 +52,7 @@ unit: build ## unit, golden and in-process tests
 	CGO_ENABLED=1 $(GO) test -race $(RACE)
 	$(GO) test . ./apiserver/... ./cli/... ./local/... ./cmd/hasp/...
 	cd demo && $(GO) test ./...
+	cd deploy/images && $(GO) test ./...
 
 ladder: build ## real namespaces, programs and packets, as root and as a user
 	$(GO) test -count=1 -p 1 -timeout 40m ./test/...

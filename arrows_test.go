@@ -38,6 +38,9 @@ var arrows = map[string]string{
 	"inject":      "api mesh",
 	"cni":         "api capture mesh",
 	"deploy":      "", // the Helm chart as a value
+	// The images, a module of its own.
+	"deploy/images":             "",
+	"deploy/images/after-stdin": "",
 
 	// The wiring: joins edges, decides nothing.
 	"control":        "api ca ca/csr compile mesh source world xds xds/server",
