@@ -262,7 +262,7 @@ func TestControlPlaneAway(t *testing.T) {
 func TestWrongControlPlane(t *testing.T) {
 	p := newPlane(t, ca.Config{}, ServerConfig{}, rogue)
 	s := p.source(t, p.token(t, boards, "shop/boards-1"))
-	_, err := s.request(t.Context())
+	_, err := s.request(t.Context(), true)
 	if want := "csr: the control plane: it is for " + rogue.String() + ", want " + istiod.String(); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
