@@ -50,7 +50,7 @@ var arrows = map[string]string{
 	"cmd/hasp":       "cli local",
 	"cmd/hasp-cni":   "cni",
 	"dashboard":      "",
-	"sandbox":        "api capture mesh",
+	"sandbox":        "capture mesh",
 	"cmd/hasp-proxy": "ca/csr capture mesh proxy proxy/relay xds/client",
 }
 

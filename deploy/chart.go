@@ -27,6 +27,7 @@ const (
 	ManagedByLabel = "app.kubernetes.io/managed-by"
 	PartOfLabel    = "app.kubernetes.io/part-of"
 	VersionLabel   = "app.kubernetes.io/version"
+	chartLabel     = "helm.sh/chart"
 )
 
 // all: the helpers' file starts with an underscore.

@@ -11,7 +11,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"hasp/api"
-	"hasp/deploy"
 )
 
 var update = flag.Bool("update", false, "rewrite the chart's definitions from the api package")
@@ -94,7 +93,7 @@ func TestDefinitionsRendered(t *testing.T) {
 		want[c.Name] = c.Spec
 	}
 	got := map[string]apiextensionsv1.CustomResourceDefinitionSpec{}
-	for _, u := range render(t, deploy.Options{}) {
+	for _, u := range render(t, "") {
 		if crd, ok := typed(t, u).(*apiextensionsv1.CustomResourceDefinition); ok {
 			got[crd.Name] = crd.Spec
 		}

@@ -5,8 +5,7 @@
 set -eu
 
 packages='curl python3 nodejs redis-server redis-tools postgresql postgresql-client
-mariadb-server mariadb-client nftables iproute2 util-linux procps openssl
-containerd runc containernetworking-plugins iptables conntrack'
+mariadb-server mariadb-client nftables iproute2 util-linux procps openssl'
 
 missing=
 for p in $packages; do

@@ -1,0 +1,57 @@
+package deploy_test
+
+import (
+	"strings"
+	"testing"
+
+	"hasp/deploy"
+)
+
+// TestValuesRefused: a value that would do nothing, or harm, is refused by name.
+func TestValuesRefused(t *testing.T) {
+	for values, want := range map[string]string{
+		"gatway: {enabled: false}":                      "at '': additional properties 'gatway' not allowed",
+		"gateway: {enabled: maybe}":                     "at '/gateway/enabled': got string, want boolean",
+		"controlPlane: {replicas: 0}":                   "at '/controlPlane/replicas': minimum: got 0, want 1",
+		"gateway: {service: {ports: []}}":               "at '/gateway/service/ports': minItems: got 0, want 1",
+		"gateway: {service: {ports: [{port: 80}]}}":     "at '/gateway/service/ports/0': missing property 'name'",
+		"injection: {excludeOutboundPorts: [70000]}":    "at '/injection/excludeOutboundPorts/0': maximum: got 70,000, want 65,535",
+		"ca: {address: 'https://ca.example.com'}":       "at '/ca/address': 'https://ca.example.com' does not match pattern",
+		"ca: {certLifetime: 1d}":                        "at '/ca/certLifetime': '1d' does not match pattern",
+		"platform: k3s":                                 "at '/platform': value must be one of '', 'openshift'",
+		"cni: {multus: true}":                           "cni.multus needs cni.enabled",
+		"cni: {confDir: etc/cni}":                       "at '/cni/confDir': 'etc/cni' does not match pattern",
+		"controlPlane: {logLevel: loud}":                "at '/controlPlane/logLevel': value must be one of 'debug', 'info', 'warn', 'error'",
+		"controlPlane: {podDisruptionBudget: {max: 1}}": "at '/controlPlane/podDisruptionBudget': additional properties 'max' not allowed",
+	} {
+		v, err := deploy.Values([]string{values}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := deploy.Render(deploy.Options{Values: v}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s:\ngot  %v\nwant %s", values, err, want)
+		}
+	}
+}
+
+func TestValues(t *testing.T) {
+	v, err := deploy.Values([]string{"a: {b: 1, c: 2}", "a: {b: 3}"}, []string{"a.d=4,e=x", "a.c=null"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := v["a"].(map[string]any)
+	if a["b"] != 3.0 || a["d"] != int64(4) || v["e"] != "x" || a["c"] != nil {
+		t.Errorf("%#v", v)
+	}
+	for _, c := range []struct {
+		texts, set []string
+		want       string
+	}{
+		{[]string{"a: ["}, nil, "deploy: values: error converting YAML to JSON"},
+		{nil, []string{"a"}, `deploy: --set a: key "a" has no value`},
+	} {
+		if _, err := deploy.Values(c.texts, c.set); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v %v: %v, want %s", c.texts, c.set, err, c.want)
+		}
+	}
+}
