@@ -14,7 +14,10 @@ BUILD := $(GO) build -ldflags "-s -w -X $(VERSION).gitVersion=v1.$(KUBE) \
 # The images' tag is the version that the chart asks for.
 TAG ?= $(shell sed -n 's/^appVersion: *"*\([^"]*\)"*$$/\1/p' deploy/hasp/Chart.yaml)
 
-.PHONY: help build images demo test deps unit ladder lint golden gen fuzz bench clean
+# The Kubernetes of the tests, a module of its own.
+CLUSTER := test/kube/cluster
+
+.PHONY: help build images demo test deps unit ladder kube-cluster kube test-kube lint golden gen fuzz bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,7 +35,7 @@ images: build ## container images into bin/images (ARGS="--push localhost:5000" 
 demo: build ## the lab on this machine, step by step (ARGS=--exit ends after it)
 	@$(BIN)/hasp demo $(ARGS)
 
-test: deps lint unit ladder ## everything CI runs; the slow rungs last
+test: deps lint unit ladder test-kube ## everything CI runs; the slow rungs last
 
 deps: ## the Debian packages that the tests use, when they are missing
 	@test/setup/debian.sh
@@ -42,6 +45,7 @@ lint: ## formatting and go vet
 	$(GO) vet ./...
 	cd demo && $(GO) vet ./...
 	cd deploy/images && $(GO) vet ./...
+	cd $(CLUSTER) && $(GO) vet ./cmd/registry ./cmd/pause
 
 # The race detector is on for all that is ours and not the API server: with it
 # the Kubernetes libraries take longer to build than all else together.
@@ -55,7 +59,24 @@ unit: build ## unit, golden and in-process tests
 	cd deploy/images && $(GO) test ./...
 
 ladder: build ## real namespaces, programs and packets, as root and as a user
-	$(GO) test -count=1 -p 1 -timeout 40m ./test/...
+	$(GO) test -count=1 -p 1 -timeout 40m $$($(GO) list ./test/... | grep -v /test/kube)
+
+# All of Kubernetes is six minutes of two cores: it is built when its sources or
+# the compiler are others than last time.
+kube-cluster: ## bin/kube: the Kubernetes of the tests
+	@sources="$$({ $(GO) version; cat $(CLUSTER)/go.mod $(CLUSTER)/go.sum $(CLUSTER)/cmd/*/*.go; } | sha256sum)"; \
+	if [ "$$(cat $(BIN)/kube/sources 2>/dev/null)" != "$$sources" ]; then \
+		mkdir -p $(BIN)/kube && rm -f $(BIN)/kube/sources && cd $(CLUSTER) && \
+		echo "Building Kubernetes, once." && $(BUILD) -o ../../../$(BIN)/kube/ ./cmd/... && \
+		echo "$$sources" >../../../$(BIN)/kube/sources; \
+	fi
+
+kube: images kube-cluster ## a Kubernetes of one node on this machine, until Ctrl-C (as root)
+	$(GO) build -o $(BIN)/kube/node ./test/kube/cmd/kube
+	$(BIN)/kube/node $(ARGS)
+
+test-kube: deps images kube-cluster ## the lab on a real Kubernetes (as root)
+	$(GO) test -count=1 -p 1 -timeout 40m ./test/kube/...
 
 golden: ## rewrite the golden cases; review the diff
 	$(GO) test . ./policy ./compile ./api ./cli -update

@@ -50,7 +50,7 @@ var arrows = map[string]string{
 	"cmd/hasp":       "cli local",
 	"cmd/hasp-cni":   "cni",
 	"dashboard":      "",
-	"sandbox":        "capture mesh",
+	"sandbox":        "api capture mesh",
 	"cmd/hasp-proxy": "ca/csr capture mesh proxy proxy/relay xds/client",
 }
 

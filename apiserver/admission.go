@@ -13,17 +13,34 @@ import (
 	"k8s.io/apiserver/pkg/warning"
 )
 
-// admit is what stands between a request and the store: Config.Validate and
-// Config.Warnings, and the rules about Namespaces.
+// admit is what stands between a request and the store: Config.NewPod,
+// Config.Validate and Config.Warnings, and the rules about Namespaces.
 type admit struct {
 	cfg Config
 	// namespace reads a Namespace from the store.
 	namespace func(ctx context.Context, name string) (*corev1.Namespace, error)
 }
 
-var _ admission.ValidationInterface = &admit{}
+var (
+	_ admission.MutationInterface   = &admit{}
+	_ admission.ValidationInterface = &admit{}
+)
 
 func (a *admit) Handles(admission.Operation) bool { return true }
+
+// Admit completes new Pods.
+func (a *admit) Admit(ctx context.Context, at admission.Attributes, _ admission.ObjectInterfaces) error {
+	p, ok := at.GetObject().(*corev1.Pod)
+	if !ok || a.cfg.NewPod == nil || at.GetOperation() != admission.Create || at.GetSubresource() != "" {
+		return nil
+	}
+	ns, err := a.namespace(ctx, at.GetNamespace())
+	if err != nil {
+		return err
+	}
+	a.cfg.NewPod(p, ns.Labels)
+	return nil
+}
 
 func (a *admit) Validate(ctx context.Context, at admission.Attributes, _ admission.ObjectInterfaces) error {
 	switch at.GetOperation() {

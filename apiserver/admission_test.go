@@ -89,3 +89,36 @@ func TestValidation(t *testing.T) {
 		t.Errorf("a change of an old object: %v; want Invalid", err)
 	}
 }
+
+// Config.NewPod completes pods as they are created, and later never again.
+func TestNewPod(t *testing.T) {
+	cfg, err := config(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.NewPod = func(p *corev1.Pod, namespaceLabels map[string]string) {
+		metav1.SetMetaDataAnnotation(&p.ObjectMeta, "of", namespaceLabels["kubernetes.io/metadata.name"]+"/"+p.Name)
+	}
+	s, stop, err := run(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	k, err := kubernetes.NewForConfig(s.RESTConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pods := k.CoreV1().Pods("default")
+	p, err := pods.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "a"},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "x"}}}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Annotations["of"] != "default/a" {
+		t.Errorf("annotations of a new pod: %v", p.Annotations)
+	}
+	p.Annotations = nil
+	if p, err = pods.Update(t.Context(), p, metav1.UpdateOptions{}); err != nil || len(p.Annotations) > 0 {
+		t.Errorf("an update: %v, annotations %v", err, p.Annotations)
+	}
+}

@@ -56,6 +56,10 @@ type Config struct {
 	// Warnings are sent to the client beside an accepted object. May be nil.
 	Warnings func(*unstructured.Unstructured) []string
 
+	// NewPod may complete a Pod that is about to be created, as a mutating
+	// webhook would. It is given the labels of its Namespace. May be nil.
+	NewPod func(p *corev1.Pod, namespaceLabels map[string]string)
+
 	// Streams serves pods/log and pods/attach; nil answers them with an error.
 	Streams PodStreams
 	// Node is the name given to Pods that name none, since there is one machine

@@ -78,6 +78,16 @@ func inbound(w *world.World, wl *mesh.Workload) mesh.Inbound {
 			}
 		}
 	}
+	for _, s := range w.Services {
+		if len(s.Selector) > 0 {
+			continue
+		}
+		for _, e := range s.Endpoints {
+			if e.Workload == wl.Key() && ports[e.Port].Service == "" {
+				ports[e.Port] = mesh.InboundPort{Port: e.Port, Service: s.Hostname, Protocol: protocolOf(s, e.ServicePort)}
+			}
+		}
+	}
 	for _, pa := range w.PeerAuthentications {
 		if pa.Namespace != wl.Namespace {
 			continue
@@ -113,10 +123,14 @@ func protocolOf(s *mesh.Service, port uint16) mesh.Protocol {
 }
 
 // peers are all addresses of workloads, by address. Those without a sidecar are
-// there too: they name an unmeshed caller in the log.
+// there too: they name an unmeshed caller in the log. A node's address is not:
+// it may be the kubelet's, a node port's or that of any pod on its network.
 func peers(w *world.World) []mesh.Peer {
 	var out []mesh.Peer
 	for _, wl := range w.Workloads {
+		if wl.HostNetwork {
+			continue
+		}
 		for _, a := range wl.Addresses {
 			p := mesh.Peer{Addr: a, Workload: wl.Key(), Sidecar: wl.Role != mesh.RoleNone}
 			if p.Sidecar {

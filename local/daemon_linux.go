@@ -54,6 +54,7 @@ type daemon struct {
 
 	authority *ca.CA
 	tokens    *ca.Tokens
+	images    sandbox.Images
 	api       *apiserver.Server
 	control   *control.Control
 	sandbox   *sandbox.Sandbox
@@ -168,10 +169,14 @@ func (d *daemon) prepare(ctx context.Context) error {
 		return fmt.Errorf("the API server's listener: %w", err)
 	}
 	d.listeners[fdAPI].Close()
+	if d.images, err = d.knownImages(); err != nil {
+		return err
+	}
 	d.api, err = apiserver.New(ctx, apiserver.Config{
 		Dir: apiDir(d.o.Dir), Listener: ln, ExternalURL: "https://" + ln.Addr().String(),
 		EtcdServers: d.o.EtcdServers, EtcdCA: d.o.EtcdCA, EtcdCert: d.o.EtcdCert, EtcdKey: d.o.EtcdKey,
 		History: d.o.History, CRDs: crds, Validate: api.ValidateUnstructured, Warnings: api.WarningsUnstructured,
+		NewPod:  d.images.MarkSidecar,
 		Streams: lateStreams{d}, Node: sandbox.NodeName, Namespace: d.o.Project, Log: d.log,
 	})
 	return err
@@ -250,12 +255,8 @@ func (d *daemon) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	images, err := d.images()
-	if err != nil {
-		return err
-	}
 	d.sandbox, err = sandbox.New(sandbox.Config{
-		Client: client, Images: images, ProxyBinary: filepath.Join(d.o.Bin, "hasp-proxy"),
+		Client: client, Images: d.images, ProxyBinary: filepath.Join(d.o.Bin, "hasp-proxy"),
 		ControlPlane:   net.JoinHostPort(sandbox.Gateway.String(), controlPlanePort),
 		ControlPlaneID: control.Identity(d.authority.TrustDomain().Name()),
 		Roots:          func() string { return string(d.authority.Bundle()) },

@@ -6,10 +6,10 @@ import (
 	"hasp/sandbox"
 )
 
-// images are the names that the sandbox knows: the demo's own programs, the
+// knownImages are the names that the sandbox knows: the demo's own programs, the
 // curl images of the lab and of habit, and hasp/local, which runs the command a
 // container gives, from PATH. A file of the user's adds to them.
-func (d *daemon) images() (sandbox.Images, error) {
+func (d *daemon) knownImages() (sandbox.Images, error) {
 	table := sandbox.Images{
 		"hasp/gateway":     {Gateway: true},
 		"hasp/local":       {},

@@ -35,7 +35,7 @@ func TestDeployment(t *testing.T) {
 	w := newWorld(t, meshed(t, nil))
 	api := w.client.AppsV1().Deployments(ns)
 	d := testDeployment(2)
-	d.Spec.Template.Annotations = map[string]string{injectKey: "true"}
+	d.Spec.Template.Annotations = map[string]string{"sidecar.istio.io/inject": "true"}
 	d, err := api.Create(t.Context(), d, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)

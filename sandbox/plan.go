@@ -28,7 +28,7 @@ func (p *pod) plan(obj *corev1.Pod, resumed bool) error {
 		}
 		members = append(members, newContainer(p, obj, spec, k, image, resumed))
 	}
-	sidecar, err := p.s.wantsSidecar(p.ps.watch, obj)
+	sidecar, err := p.s.sidecar(p.ps.watch, obj)
 	if err != nil {
 		return err
 	}

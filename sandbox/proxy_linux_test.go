@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"hasp/api"
 	"hasp/capture"
 	"hasp/mesh"
 )
@@ -122,7 +123,7 @@ func TestSidecar(t *testing.T) {
 	w := newWorld(t, meshed(t, nil))
 	out := w.server("outside", "outside", 80)
 	p := w.serverPod("boards", "boards", 8080)
-	p.Annotations = map[string]string{injectKey: "true", excludeInboundPorts: "8081", excludeOutboundPorts: "81"}
+	p.Annotations = map[string]string{api.InjectKey: "true", excludeInboundPorts: "8081", excludeOutboundPorts: "81"}
 	p.Spec.ServiceAccountName = "boards"
 	w.create(p)
 	in := w.untilReady("boards")
@@ -184,7 +185,7 @@ func TestNothingPassesTheProxy(t *testing.T) {
 	w.s.cfg.ProxyBinary = need(t, "sleep") // never healthy: it ends at once
 	out := w.server("outside", "outside", 80)
 	p := simplePod("waiting", "true")
-	p.Labels[injectKey] = "true"
+	p.Labels[api.InjectKey] = "true"
 	w.create(p)
 	w.until("waiting", "proxy restarting", func(p *corev1.Pod) bool {
 		s := containerStatus(p, ProxyContainer)
@@ -236,7 +237,7 @@ func TestGateway(t *testing.T) {
 func TestProbesPassAStrictProxy(t *testing.T) {
 	w := newWorld(t, meshed(t, nil))
 	p := w.serverPod("boards", "boards", 8080)
-	p.Labels[injectKey] = "true"
+	p.Labels[api.InjectKey] = "true"
 	p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromInt32(8080)}}}
 	p.Spec.Containers[0].Command = []string{need(t, "python3"), "-m", "http.server", "8080"}
 	w.create(p)

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,8 +13,10 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"hasp/api"
 	"hasp/capture"
 	"hasp/mesh"
 )
@@ -26,10 +27,8 @@ const NodeName = "hasp"
 // ProxyContainer is the sidecar's name among a pod's containers, as in Istio.
 const ProxyContainer = "istio-proxy"
 
-// Istio's words for who gets a sidecar and what it captures.
+// Istio's words for what a sidecar captures.
 const (
-	injectKey            = "sidecar.istio.io/inject" // label, or annotation
-	injectNamespace      = "istio-injection"         // label of a namespace
 	excludeInboundPorts  = "traffic.sidecar.istio.io/excludeInboundPorts"
 	excludeOutboundPorts = "traffic.sidecar.istio.io/excludeOutboundPorts"
 	excludeOutboundNets  = "traffic.sidecar.istio.io/excludeOutboundIPRanges"
@@ -43,9 +42,20 @@ const (
 	proxyMetrics  = 15090
 )
 
-// wantsSidecar follows Istio: a namespace that says "disabled" has none; else
-// the pod's label, or its older form, an annotation, decides; else the
-// namespace's label. Pods on the host's network and gateways have none.
+// sidecar reports whether the pod is to be run with a sidecar: it was given one
+// when it was created, or it asks for one and was created when nobody marked
+// pods.
+func (s *Sandbox) sidecar(w *watch, obj *corev1.Pod) (bool, error) {
+	if s.cfg.ProxyBinary == "" {
+		return false, nil
+	}
+	if obj.Annotations[api.InjectStatusKey] != "" {
+		return true, nil
+	}
+	return s.wantsSidecar(w, obj)
+}
+
+// wantsSidecar reports whether the pod asks for a sidecar and can have one.
 func (s *Sandbox) wantsSidecar(w *watch, obj *corev1.Pod) (bool, error) {
 	if s.cfg.ProxyBinary == "" {
 		return false, nil
@@ -54,28 +64,32 @@ func (s *Sandbox) wantsSidecar(w *watch, obj *corev1.Pod) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return wantsSidecar(obj, ns, s.cfg.Images), nil
+	return s.cfg.Images.wantSidecar(obj, ns), nil
 }
 
-func wantsSidecar(obj *corev1.Pod, namespaceLabels map[string]string, images Images) bool {
+// wantSidecar follows Istio (api.Injected). Pods on the host's network and
+// gateways have none.
+func (im Images) wantSidecar(obj *corev1.Pod, namespaceLabels map[string]string) bool {
 	if obj.Spec.HostNetwork {
 		return false
 	}
 	for _, c := range obj.Spec.Containers {
-		if image, err := images.Find(c.Image); err == nil && image.Gateway {
+		if image, err := im.Find(c.Image); err == nil && image.Gateway {
 			return false
 		}
 	}
-	if namespaceLabels[injectNamespace] == "disabled" {
-		return false
+	return api.Injected(obj.Annotations, obj.Labels, namespaceLabels)
+}
+
+// MarkSidecar leaves on a new pod that will run with a sidecar the annotation
+// that says so, as Istio's injection does: from then on the sidecar is a fact,
+// whatever becomes of the labels of the namespace. (The container itself is in
+// the spec for a Deployment's pods, for others in the status alone, since a
+// client that made a pod of one container counts on that.)
+func (im Images) MarkSidecar(obj *corev1.Pod, namespaceLabels map[string]string) {
+	if obj.Annotations[api.InjectStatusKey] == "" && im.wantSidecar(obj, namespaceLabels) {
+		metav1.SetMetaDataAnnotation(&obj.ObjectMeta, api.InjectStatusKey, `{"containers":["`+ProxyContainer+`"]}`)
 	}
-	switch cmp.Or(obj.Labels[injectKey], obj.Annotations[injectKey]) {
-	case "true":
-		return true
-	case "":
-		return namespaceLabels[injectNamespace] == "enabled"
-	}
-	return false
 }
 
 // inject adds the sidecar to a pod that wants one, as the last of its

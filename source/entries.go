@@ -110,9 +110,7 @@ func entryEndpoints(e *networking.ServiceEntry, svc *mesh.Service, workloadEntri
 		}
 	}
 	sortEndpoints(out)
-	return slices.CompactFunc(out, func(a, b mesh.Endpoint) bool {
-		return a.ServicePort == b.ServicePort && a.Addr == b.Addr && a.Host == b.Host && a.Port == b.Port
-	})
+	return slices.CompactFunc(out, samePlace)
 }
 
 // tlsModeLabel is how a WorkloadEntry says that a proxy terminates mesh TLS

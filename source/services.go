@@ -16,48 +16,60 @@ import (
 // exportToKey is Istio's annotation of a Service with the namespaces that see it.
 const exportToKey = "networking.istio.io/exportTo"
 
-// services joins Services with the workloads their selectors pick.
-func services(list []*corev1.Service, workloads []*mesh.Workload, trustDomain string) []*mesh.Service {
-	byNamespace := map[string][]*mesh.Workload{}
-	for _, w := range workloads {
-		byNamespace[w.Namespace] = append(byNamespace[w.Namespace], w)
-	}
+// services joins Services with what is behind them: the ready workloads that
+// their selectors pick, and what else their EndpointSlices list.
+func services(o *Objects, workloads []*mesh.Workload, trustDomain string) []*mesh.Service {
+	d := newDirectory(workloads, trustDomain)
+	slicesOf := byService(o.EndpointSlices)
 	var out []*mesh.Service
-	for _, s := range list {
-		namespace := cmp.Or(s.Namespace, "default")
-		svc := &mesh.Service{
-			Namespace: namespace, Name: s.Name, Labels: s.Labels,
-			Hostname: s.Name + "." + namespace + ".svc." + api.DomainSuffix,
-			Headless: s.Spec.ClusterIP == corev1.ClusterIPNone,
-			Selector: s.Spec.Selector,
-			ExportTo: exportTo(s.Annotations[exportToKey]),
-		}
-		for _, ip := range append(slices.Clone(s.Spec.ClusterIPs), s.Spec.ClusterIP) {
-			if a, err := netip.ParseAddr(ip); err == nil && !slices.Contains(svc.Addresses, a) {
-				svc.Addresses = append(svc.Addresses, a)
-			}
-		}
-		for _, p := range s.Spec.Ports {
-			if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
-				continue
-			}
-			svc.Ports = append(svc.Ports, servicePort(p))
-		}
+	for _, s := range o.Services {
+		svc := service(s)
 		if s.Spec.Type == corev1.ServiceTypeExternalName {
 			svc.External, svc.Resolution, svc.Selector = true, "DNS", nil
 			for _, p := range svc.Ports {
 				svc.Endpoints = append(svc.Endpoints, mesh.Endpoint{ServicePort: p.Number, Host: s.Spec.ExternalName, Port: p.Number})
 			}
+			out = append(out, svc)
+			continue
 		}
-		for _, w := range byNamespace[namespace] {
+		for _, w := range d.in[svc.Namespace] {
 			if selects(s.Spec.Selector, w.Labels) && (w.Ready || s.Spec.PublishNotReadyAddresses) {
 				svc.Endpoints = append(svc.Endpoints, endpoints(svc, w, trustDomain)...)
 			}
 		}
+		for _, slice := range slicesOf[svc.Namespace+"/"+s.Name] {
+			svc.Endpoints = append(svc.Endpoints, d.listed(svc, slice, s.Spec.PublishNotReadyAddresses)...)
+		}
+		svc.Endpoints = ofFamilies(svc.Endpoints, s.Spec.IPFamilies)
 		sortEndpoints(svc.Endpoints)
+		svc.Endpoints = slices.CompactFunc(svc.Endpoints, samePlace)
 		out = append(out, svc)
 	}
+	aliases(out)
 	return out
+}
+
+// service is a Service without what is behind it.
+func service(s *corev1.Service) *mesh.Service {
+	namespace := cmp.Or(s.Namespace, "default")
+	svc := &mesh.Service{
+		Namespace: namespace, Name: s.Name, Labels: s.Labels,
+		Hostname: s.Name + "." + namespace + ".svc." + api.DomainSuffix,
+		Headless: s.Spec.ClusterIP == corev1.ClusterIPNone,
+		Selector: s.Spec.Selector,
+		ExportTo: exportTo(s.Annotations[exportToKey]),
+	}
+	for _, ip := range append(slices.Clone(s.Spec.ClusterIPs), s.Spec.ClusterIP) {
+		if a, err := netip.ParseAddr(ip); err == nil && !slices.Contains(svc.Addresses, a) {
+			svc.Addresses = append(svc.Addresses, a)
+		}
+	}
+	for _, p := range s.Spec.Ports {
+		if p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
+			svc.Ports = append(svc.Ports, servicePort(p))
+		}
+	}
+	return svc
 }
 
 func servicePort(p corev1.ServicePort) mesh.ServicePort {
@@ -110,14 +122,40 @@ func endpoints(svc *mesh.Service, w *mesh.Workload, trustDomain string) []mesh.E
 			continue
 		}
 		for _, a := range addrs {
-			e := mesh.Endpoint{ServicePort: p.Number, Addr: a, Port: port, Workload: w.Key(), Sidecar: w.Role == mesh.RoleSidecar, Labels: w.Labels}
-			if w.Role != mesh.RoleNone {
-				e.Identity = w.Identity(trustDomain)
-			}
-			out = append(out, e)
+			out = append(out, endpointOf(w, trustDomain, mesh.Endpoint{ServicePort: p.Number, Addr: a, Port: port}))
 		}
 	}
 	return out
+}
+
+// endpointOf fills in who is at the endpoint.
+func endpointOf(w *mesh.Workload, trustDomain string, e mesh.Endpoint) mesh.Endpoint {
+	e.Workload, e.Labels, e.Sidecar = w.Key(), w.Labels, w.Role == mesh.RoleSidecar
+	if w.Role != mesh.RoleNone {
+		e.Identity = w.Identity(trustDomain)
+	}
+	return e
+}
+
+// samePlace: one endpoint that was found in two ways.
+func samePlace(a, b mesh.Endpoint) bool {
+	return a.ServicePort == b.ServicePort && a.Addr == b.Addr && a.Host == b.Host && a.Port == b.Port
+}
+
+// ofFamilies keeps the endpoints whose address is of one of the families, since
+// a Service with virtual addresses of one family leads to addresses of that
+// family only. A manifest may leave the families to the API server.
+func ofFamilies(list []mesh.Endpoint, families []corev1.IPFamily) []mesh.Endpoint {
+	if len(families) == 0 {
+		return list
+	}
+	return slices.DeleteFunc(list, func(e mesh.Endpoint) bool {
+		family := corev1.IPv6Protocol
+		if e.Addr.Unmap().Is4() {
+			family = corev1.IPv4Protocol
+		}
+		return e.Addr.IsValid() && !slices.Contains(families, family)
+	})
 }
 
 func sortEndpoints(list []mesh.Endpoint) {

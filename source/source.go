@@ -2,6 +2,14 @@
 // one way to do it: the control plane feeds it from informers, the CLI from a
 // list call ([FromCluster]) or from files ([FromFiles]), so that a running mesh
 // and a policy's unit test cannot read the same manifest differently.
+//
+// Who has a sidecar is a fact where there is a pod and an intent where there is
+// but a manifest (role.go). Behind a Service are the ready pods that its
+// selector picks, and what else its EndpointSlices list: addresses outside the
+// cluster, or whatever a Service without selector leads to. A pod speaks for
+// itself, so that a slice, which the cluster writes later than the pod, neither
+// delays an endpoint nor keeps one that has gone; and where nobody writes slices,
+// as in the embedded mesh, nothing is missing.
 package source
 
 import (
@@ -71,7 +79,7 @@ func Build(o *Objects, trustDomain string) (*world.World, []Problem) {
 	w.VirtualServices = sorted(o.VirtualServices)
 
 	w.Workloads = workloads(o)
-	w.Services = services(o.Services, w.Workloads, w.Mesh.TrustDomain)
+	w.Services = services(o, w.Workloads, w.Mesh.TrustDomain)
 	entries, more := serviceEntries(sorted(o.ServiceEntries), sorted(o.WorkloadEntries), w.Workloads, w.Mesh.TrustDomain)
 	w.Services = append(w.Services, entries...)
 	problems = append(problems, more...)

@@ -33,14 +33,14 @@ metadata: {name: shop, labels: {%s}}
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: p, labels: {%s}, annotations: {%s}}
+metadata: {name: p, uid: "%s", labels: {%s}, annotations: {%s}}
 spec: {%scontainers: [{name: %s, image: x}]}
 status: {%s}
 `
 	const inject = `sidecar.istio.io/inject: "%s"`
 	yes, no := fmt.Sprintf(inject, "true"), fmt.Sprintf(inject, "false")
 	for _, c := range []struct {
-		name                           string
+		name, uid                      string
 		ns, label, annotation          string
 		spec, container, status, wants string
 	}{
@@ -57,12 +57,18 @@ status: {%s}
 		{name: "nothing but a proxy", container: "istio-proxy", wants: "gateway"},
 		{name: "native sidecar", spec: "initContainers: [{name: istio-proxy, image: x}], ", wants: "sidecar"},
 		{name: "a proxy runs", status: "initContainerStatuses: [{name: istio-proxy}]", wants: "sidecar"},
+		{name: "host network, a proxy runs", spec: "hostNetwork: true, ", status: "containerStatuses: [{name: istio-proxy}]", wants: ""},
+		{name: "live: asks and was not injected", uid: "u", ns: "istio-injection: enabled", annotation: yes, wants: ""},
+		{name: "live: native sidecar", uid: "u", spec: "initContainers: [{name: istio-proxy, image: x}], ", wants: "sidecar"},
+		{name: "live: a proxy runs", uid: "u", status: "containerStatuses: [{name: istio-proxy}]", wants: "sidecar"},
+		{name: "live: injected, not started yet", uid: "u", annotation: `sidecar.istio.io/status: '{"containers":["istio-proxy"]}'`, wants: "sidecar"},
+		{name: "live: injected against its word", uid: "u", annotation: no, spec: "initContainers: [{name: istio-proxy, image: x}], ", wants: "sidecar"},
 	} {
 		container := c.container
 		if container == "" {
 			container = "app"
 		}
-		w, _ := load(t, fmt.Sprintf(template, c.ns, c.label, c.annotation, c.spec, container, c.status))
+		w, _ := load(t, fmt.Sprintf(template, c.ns, c.uid, c.label, c.annotation, c.spec, container, c.status))
 		if got := string(w.Workload("shop/p").Role); got != c.wants {
 			t.Errorf("%s: role %q, want %q", c.name, got, c.wants)
 		}
@@ -154,34 +160,6 @@ spec: {containers: [{name: app, image: x}]}
 `)
 	if w.Workload("shop/web") != nil || w.Workload("shop/web-1") == nil {
 		t.Errorf("workloads %v, want shop/web-1 alone", w.Workloads)
-	}
-}
-
-// TestEntriesHaveAddresses: hosts without one get one each, always the same.
-func TestEntriesHaveAddresses(t *testing.T) {
-	const entry = `
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: out}
-spec: {hosts: [a.example.com, b.example.com], location: MESH_EXTERNAL, resolution: DNS, ports: [{number: 443, name: tls, protocol: TLS}]}
-`
-	addresses := func() []string {
-		w, _ := load(t, entry)
-		var out []string
-		for _, s := range w.Services {
-			if !s.External || len(s.Addresses) != 1 || !strings.HasPrefix(s.Addresses[0].String(), "240.240.") {
-				t.Errorf("%s: external=%t, addresses %v", s.Hostname, s.External, s.Addresses)
-			}
-			out = append(out, fmt.Sprint(s.Addresses))
-		}
-		return out
-	}
-	first, second := addresses(), addresses()
-	if len(first) != 2 || first[0] == first[1] {
-		t.Errorf("addresses %v, want two that differ", first)
-	}
-	if diff := cmp.Diff(first, second); diff != "" {
-		t.Errorf("the same manifest gives other addresses\n%s", diff)
 	}
 }
 

@@ -9,13 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"hasp/api"
 	"hasp/mesh"
 )
-
-// proxyContainer is the name Istio gives the sidecar's container, and the only
-// container of a gateway.
-const proxyContainer = "istio-proxy"
 
 // workloads are the pods that have not ended, and, for a Deployment none of
 // whose pods is among them, one workload that stands for it.
@@ -32,7 +27,7 @@ func workloads(o *Objects) []*mesh.Workload {
 		}
 		w := workload(p.ObjectMeta, &p.Spec, labels[p.Namespace])
 		w.Owner = owner(p)
-		if hasProxyStatus(p) && w.Role == mesh.RoleNone && !w.HostNetwork {
+		if w.Role == mesh.RoleNone && !w.HostNetwork && hasProxyStatus(p) {
 			w.Role = mesh.RoleSidecar
 		}
 		w.Addresses, w.Ready = addresses(p), ready(p)
@@ -75,54 +70,25 @@ func workload(m metav1.ObjectMeta, spec *corev1.PodSpec, nsLabels map[string]str
 		if c.Name == proxyContainer && w.Role == mesh.RoleSidecar {
 			continue
 		}
-		for _, p := range c.Ports {
-			if p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
-				w.Ports = append(w.Ports, mesh.WorkloadPort{Name: p.Name, Number: uint16(p.ContainerPort)})
-			}
+		w.Ports = append(w.Ports, ports(c)...)
+	}
+	for _, c := range spec.InitContainers {
+		if c.Name != proxyContainer && c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			w.Ports = append(w.Ports, ports(c)...) // a native sidecar serves too
 		}
 	}
 	return w
 }
 
-// role: a pod with nothing but a proxy is a gateway; one with a proxy beside
-// its application, or one that asks for injection, has a sidecar. The pod's own
-// word (annotation, then label) wins over the namespace's label, as in Istio.
-func role(m metav1.ObjectMeta, spec *corev1.PodSpec, nsLabels map[string]string) mesh.Role {
-	if spec.HostNetwork {
-		return mesh.RoleNone
-	}
-	proxies := 0
-	for _, c := range spec.Containers {
-		if c.Name == proxyContainer {
-			proxies++
+// ports are the TCP ports that a container declares.
+func ports(c corev1.Container) []mesh.WorkloadPort {
+	var out []mesh.WorkloadPort
+	for _, p := range c.Ports {
+		if p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
+			out = append(out, mesh.WorkloadPort{Name: p.Name, Number: uint16(p.ContainerPort)})
 		}
 	}
-	if proxies > 0 {
-		if proxies == len(spec.Containers) {
-			return mesh.RoleGateway
-		}
-		return mesh.RoleSidecar
-	}
-	for _, c := range spec.InitContainers {
-		if c.Name == proxyContainer {
-			return mesh.RoleSidecar // a native sidecar
-		}
-	}
-	if api.Injected(m.Annotations, m.Labels, nsLabels) {
-		return mesh.RoleSidecar
-	}
-	return mesh.RoleNone
-}
-
-func hasProxyStatus(p *corev1.Pod) bool {
-	for _, list := range [][]corev1.ContainerStatus{p.Status.ContainerStatuses, p.Status.InitContainerStatuses} {
-		for _, s := range list {
-			if s.Name == proxyContainer {
-				return true
-			}
-		}
-	}
-	return false
+	return out
 }
 
 func addresses(p *corev1.Pod) []netip.Addr {

@@ -5,7 +5,8 @@
 set -eu
 
 packages='curl python3 nodejs redis-server redis-tools postgresql postgresql-client
-mariadb-server mariadb-client nftables iproute2 util-linux procps openssl'
+mariadb-server mariadb-client nftables iproute2 util-linux procps openssl
+containerd runc containernetworking-plugins iptables conntrack'
 
 missing=
 for p in $packages; do
