@@ -75,7 +75,7 @@ func exists(file string) bool {
 	return err == nil
 }
 
-// Build makes one of the programs under test/ ("sniff", "load") and puts it
+// Build makes one of the programs under test/ ("sniff", "kube/cmd/pod") and puts it
 // where pods and every user can run it.
 func Build(t testing.TB, name string) string {
 	t.Helper()
@@ -87,7 +87,7 @@ func Build(t testing.TB, name string) string {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(dir, name)
+	file := filepath.Join(dir, filepath.Base(name))
 	cmd := exec.Command("go", "build", "-o", file, "hasp/test/"+name)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

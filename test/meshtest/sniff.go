@@ -23,7 +23,6 @@ type Sniffer struct {
 	stdin io.Closer
 	out   bytes.Buffer
 	errs  *bufio.Reader
-	stop  context.CancelFunc
 }
 
 // Sniff starts to listen to every packet between pods. program is test/sniff,
@@ -31,9 +30,13 @@ type Sniffer struct {
 func (m *Mesh) Sniff(t testing.TB, program string) *Sniffer {
 	t.Helper()
 	Need(t, "nsenter")
-	ctx, stop := context.WithCancel(context.Background())
-	s := &Sniffer{stop: stop}
-	s.cmd = m.Cmd(ctx, append(m.enter(t), program, bridge)...)
+	return Listen(t, m.Cmd(context.Background(), append(m.enter(t), program, bridge)...))
+}
+
+// Listen starts test/sniff, as a command that runs it in some network says.
+func Listen(t testing.TB, sniff *exec.Cmd) *Sniffer {
+	t.Helper()
+	s := &Sniffer{cmd: sniff}
 	s.cmd.Stdout = &s.out
 	in, err := s.cmd.StdinPipe()
 	if err != nil {
@@ -47,7 +50,7 @@ func (m *Mesh) Sniff(t testing.TB, program string) *Sniffer {
 	if err := s.cmd.Start(); err != nil {
 		t.Fatalf("start the capture: %v", err)
 	}
-	t.Cleanup(func() { s.stop(); s.cmd.Wait() })
+	t.Cleanup(func() { s.cmd.Process.Kill(); s.cmd.Wait() })
 	if line, err := s.errs.ReadString('\n'); strings.TrimSpace(line) != "listening" {
 		t.Fatalf("the capture does not listen: %s (%v)", line, err)
 	}
@@ -69,7 +72,6 @@ func (s *Sniffer) Report(t testing.TB) wire.Report {
 	s.stdin.Close()
 	rest, _ := io.ReadAll(s.errs)
 	err := s.cmd.Wait()
-	s.stop()
 	if err != nil {
 		t.Fatalf("the capture: %v\n%s", err, rest)
 	}

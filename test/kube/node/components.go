@@ -1,6 +1,10 @@
 package node
 
-import "path/filepath"
+import (
+	"maps"
+	"path/filepath"
+	"slices"
+)
 
 // programs that the one program of Kubernetes is.
 var programs = []string{
@@ -26,6 +30,9 @@ func (l layout) foundation() []component {
 		pauseImage+"="+filepath.Join(l.Bin, "pause"),
 		coreDNSImage+"="+filepath.Join(l.Bin, "coredns"),
 	)
+	for _, ref := range slices.Sorted(maps.Keys(l.Programs)) {
+		registry = append(registry, ref+"="+l.Programs[ref])
+	}
 	return []component{
 		{"etcd", []string{
 			l.path("bin/etcd"), "--data-dir=" + l.path("etcd"), "--unsafe-no-fsync",

@@ -37,10 +37,11 @@ var files embed.FS
 // layout is the node as a value: names, addresses, and where its files are. The
 // templates in files/ are filled with it.
 type layout struct {
-	Dir    string // of everything the node writes
-	Bin    string // of "make kube-cluster"
-	Images string // of image archives, or ""
-	Cgroup string // below which all pods are
+	Dir      string // of everything the node writes
+	Bin      string // of "make kube-cluster"
+	Images   string // of image archives, or ""
+	Programs map[string]string
+	Cgroup   string // below which all pods are
 
 	Name, IPv4, IPv6       string
 	PodCIDRs, ServiceCIDRs string
@@ -55,7 +56,7 @@ type volume struct{ Name, Path string }
 
 func newLayout(c Config, cgroup string) layout {
 	return layout{
-		Dir: c.Dir, Bin: c.Bin, Images: c.Images, Cgroup: cgroup,
+		Dir: c.Dir, Bin: c.Bin, Images: c.Images, Programs: c.Programs, Cgroup: cgroup,
 		Name: nodeName, IPv4: nodeIPv4, IPv6: nodeIPv6,
 		PodCIDRs: podCIDRs, ServiceCIDRs: serviceCIDRs, DNS: clusterDNS,
 		Registry: registryAddress, Bridge: Bridge, CoreDNS: coreDNSImage,

@@ -35,6 +35,9 @@ type Config struct {
 	// the image that has its repository and tag, whatever the registry is called.
 	// Empty: only what the node itself needs.
 	Images string
+	// Programs that are images, too: static, the entrypoint of an image that has
+	// nothing else. By reference, for the pods of a test.
+	Programs map[string]string
 	// Log of the node's own steps; components write to Dir/log. Nil: nothing.
 	Log *slog.Logger
 }

@@ -1,0 +1,169 @@
+package kube_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hasp/test/kube/node"
+	"hasp/test/meshtest"
+)
+
+// podImage is test/kube/cmd/pod.
+const podImage = "test/pod:latest"
+
+// patience with everything that a cluster is to do by itself.
+const patience = time.Minute
+
+// shared is the node of all tests that do not need one of their own. A start is
+// seconds, but they add up.
+var shared struct {
+	once sync.Once
+	node *node.Node
+	dir  string
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared.node != nil {
+		if code != 0 {
+			shared.node.Diagnose(context.Background(), os.Stderr)
+		}
+		if err := shared.node.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	if shared.dir != "" {
+		os.RemoveAll(shared.dir)
+	}
+	os.Exit(code)
+}
+
+// cluster for a test, started by the first that asks.
+func cluster(t *testing.T) *node.Node {
+	t.Helper()
+	need(t)
+	shared.once.Do(func() {
+		if shared.dir, shared.err = os.MkdirTemp("", "hasp-kube-test-"); shared.err != nil {
+			return
+		}
+		shared.node, shared.err = node.Start(t.Context(), config(t, shared.dir))
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.node
+}
+
+// config of a node whose files are in dir.
+func config(t *testing.T, dir string) node.Config {
+	t.Helper()
+	bin := filepath.Join(meshtest.Root(), "bin")
+	return node.Config{
+		Dir: filepath.Join(dir, "node"), Bin: filepath.Join(bin, "kube"), Images: filepath.Join(bin, "images"),
+		Programs: map[string]string{podImage: meshtest.Build(t, "kube/cmd/pod")},
+		Log:      slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	}
+}
+
+// need what a node needs. Without it the test is skipped, but in CI it fails.
+func need(t *testing.T) {
+	t.Helper()
+	meshtest.Need(t, "containerd", "runc", "nsenter")
+	missing := ""
+	if os.Geteuid() != 0 {
+		missing = "a node needs root"
+	} else if _, err := os.Stat(filepath.Join(meshtest.Root(), "bin", "kube", "sources")); err != nil {
+		missing = "bin/kube is not there: make test-kube"
+	}
+	if missing == "" {
+		return
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal(missing)
+	}
+	t.Skip(missing)
+}
+
+// try a command in the node's network. The error has what it printed.
+func try(t *testing.T, n *node.Node, name string, args ...string) (stdout string, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := n.Command(ctx, name, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("%s %s: %w\n%s%s", name, strings.Join(args, " "), err, out.String(), errs.String())
+	}
+	return out.String(), nil
+}
+
+// must is try that has to work.
+func must(t *testing.T, n *node.Node, name string, args ...string) (stdout string) {
+	t.Helper()
+	out, err := try(t, n, name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// apply a manifest in a namespace.
+func apply(t *testing.T, n *node.Node, namespace, manifest string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "manifest.yaml")
+	if err := os.WriteFile(file, []byte(manifest), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	must(t, n, "kubectl", "-n", namespace, "apply", "-f", file)
+}
+
+// namespace of a test's own, which goes with it.
+func namespace(t *testing.T, n *node.Node) string {
+	t.Helper()
+	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
+	must(t, n, "kubectl", "create", "namespace", name)
+	t.Cleanup(func() {
+		cmd := n.Command(context.Background(), "kubectl", "delete", "namespace", name, "--wait=false")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("delete namespace %s: %v\n%s", name, err, out)
+		}
+	})
+	// What pods start with.
+	eventually(t, "the default ServiceAccount of "+name, func() error {
+		_, err := try(t, n, "kubectl", "-n", name, "get", "serviceaccount", "default")
+		return err
+	})
+	return name
+}
+
+// eventually asks until there is no error.
+func eventually(t *testing.T, what string, ok func() error) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := ok()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", what, err)
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatalf("%s: %v", what, errors.Join(t.Context().Err(), err))
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
