@@ -14,7 +14,7 @@ const (
 )
 
 // Security is what was really spoken, in the words of Istio's metric label
-// connection_security_policy and two of our own.
+// connection_security_policy and some of our own.
 type Security string
 
 const (
@@ -22,6 +22,7 @@ const (
 	MutualTLS Security = "mutual_tls"
 	SimpleTLS Security = "tls"     // server-authenticated only (SIMPLE)
 	PassedTLS Security = "opaque"  // the application's own TLS, passed through
+	Probed    Security = "probe"   // a kubelet's declared question, answered by the proxy (Probe)
 	Unknown   Security = "unknown" // ended before it was known
 )
 

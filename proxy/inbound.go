@@ -16,7 +16,10 @@ import (
 // the record that carries the ClientHello (RFC 8446, section 5.1).
 const recordHandshake = 0x16
 
-var errPlaintext = errors.New("the client spoke plaintext")
+var (
+	errPlaintext     = errors.New("the client spoke plaintext")
+	errNobodyListens = errors.New("the workload does not listen on the port")
+)
 
 // inbound is the life of a connection made to the workload.
 func (p *Proxy) inbound(r *row) {
@@ -33,6 +36,7 @@ func (p *Proxy) inbound(r *row) {
 		f.Mode, f.Rule, f.Generation = string(port.Mode), port.Origin, s.config.Generation
 	})
 	var client, app *relay.Side
+	var answer func() // for a probe, instead of carrying
 	switch port.Mode {
 	case mesh.ModeDisable:
 		r.set(func(f *mesh.Connection) {
@@ -42,13 +46,17 @@ func (p *Proxy) inbound(r *row) {
 	case mesh.ModePermissive, mesh.ModeUnset:
 		client, app, err = p.permissive(r, s, dst)
 	default:
-		client, err = p.strict(r, s)
+		client, answer, err = p.strict(r, s, dst)
 	}
 	if err != nil {
 		r.refuse(err.Error())
 		return
 	}
 	if !p.settle(r) {
+		return
+	}
+	if answer != nil {
+		answer()
 		return
 	}
 	if app == nil {
@@ -60,34 +68,65 @@ func (p *Proxy) inbound(r *row) {
 	p.carry(r, client, app)
 }
 
-// strict wants mutual TLS. A client that speaks plaintext gets no byte for an
-// answer, not even an alert: that is noted here and refused by settle, the one
-// place that decides.
-func (p *Proxy) strict(r *row, s *settings) (*relay.Side, error) {
+// strict wants mutual TLS, or one of the workload's declared probes, whose
+// answer is then a function to call once settled. Any other client that speaks
+// plaintext gets no byte for an answer, not even an alert: that is noted here
+// and refused by settle, the one place that decides.
+func (p *Proxy) strict(r *row, s *settings, dst netip.AddrPort) (client *relay.Side, answer func(), err error) {
 	if err := r.client.SetReadDeadline(time.Now().Add(p.cfg.HandshakeTimeout)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	client = relay.TCP(r.client, nil)
 	first, err := relay.Peek(r.client)
-	if err != nil {
-		return nil, fmt.Errorf("wait for TLS: %w", err)
+	switch {
+	case err != nil && p.probes.at(dst.Port()).tcp && gone(err):
+		p.probed(r, "TCP probe: the client said nothing")
+		return client, r.finishInOrder, nil
+	case err != nil:
+		return nil, nil, fmt.Errorf("wait for TLS: %w", err)
+	case first == recordHandshake:
+		return p.strictTLS(r, s, dst)
 	}
-	if first != recordHandshake {
-		p.metrics.handshakeFailed("server", errPlaintext)
-		peer, known := s.peers[r.snapshot().Source.Addr()]
-		p.plaintext(r, whyPlaintext(peer, known))
-		return relay.TCP(r.client, nil), nil
+	if answer = p.plaintextProbe(r, client, dst); answer == nil {
+		p.strangerSpoke(r)
 	}
-	return p.terminate(r, s, nil)
+	return client, answer, nil
 }
 
-// terminate runs the server's handshake; head is what was read already.
-func (p *Proxy) terminate(r *row, s *settings, head []byte) (*relay.Side, error) {
+// strictTLS runs the server's handshake. A client without a certificate may
+// still be an HTTPS probe.
+func (p *Proxy) strictTLS(r *row, s *settings, dst netip.AddrPort) (client *relay.Side, answer func(), err error) {
+	questions := p.probes.at(dst.Port()).https
+	if len(questions) == 0 {
+		client, err = p.terminate(r, p.server.config(s.minTLS), nil)
+		return client, nil, err
+	}
+	client, err = p.terminate(r, p.server.probeConfig(s.minTLS), nil)
+	if err != nil || r.snapshot().Security == mesh.MutualTLS {
+		return client, nil, err
+	}
+	return client, p.httpProbe(r, client, questions, dst), nil
+}
+
+// terminate runs the server's handshake; head is what was read already. Only a
+// configuration for probes lets a client without a certificate through.
+func (p *Proxy) terminate(r *row, config *tls.Config, head []byte) (*relay.Side, error) {
+	if ok, _ := p.listening(r.snapshot().Destination); !ok {
+		return nil, errNobodyListens
+	}
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.HandshakeTimeout)
 	defer cancel()
-	side, cs, err := serverHandshake(ctx, p.server.config(s.minTLS), relay.NewSocket(r.client, head))
+	side, cs, err := serverHandshake(ctx, config, relay.NewSocket(r.client, head))
 	if err != nil {
 		p.metrics.handshakeFailed("server", err)
 		return nil, fmt.Errorf("tls handshake: %w", err)
+	}
+	if len(cs.PeerCertificates) == 0 {
+		r.set(func(f *mesh.Connection) {
+			tlsFacts(f, cs)
+			f.Security = mesh.SimpleTLS
+		})
+		return side, nil
 	}
 	id, err := peerIdentity(cs)
 	if err != nil {

@@ -36,6 +36,8 @@ func judgeInbound(s *settings, f *mesh.Connection) verdict {
 	}
 	// STRICT, and any word a newer control plane may know.
 	switch {
+	case f.Security == mesh.Probed:
+		v.Allow = true // the proxy answers it: nothing of it reaches the workload
 	case f.Security != mesh.MutualTLS:
 		v.Why = fmt.Sprintf("%s requires mutual TLS and the client spoke %s", demand(v.Mode, v.Rule), spoke(f.Security))
 	case !member(s.trustDomain, f.PeerIdentity):

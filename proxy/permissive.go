@@ -68,7 +68,7 @@ func (p *Proxy) byFirstByte(r *row, s *settings, first byte, why string) (*relay
 	}
 	h, head, ok := readHello(r.client)
 	if ok && meshALPN(h.alpn) {
-		return p.terminate(r, s, head)
+		return p.terminate(r, p.server.config(s.minTLS), head)
 	}
 	if err := r.client.SetReadDeadline(time.Time{}); err != nil {
 		return nil, err

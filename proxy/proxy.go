@@ -16,7 +16,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,6 +71,21 @@ type Config struct {
 	// original destination is one of them would loop and is reset.
 	OwnPorts []uint16
 
+	// Probes are the questions of the workload's kubelet, which may come in
+	// plaintext also where a port requires mutual TLS (probe.go).
+	Probes []mesh.Probe
+	// ProbeDoor is the first of the ports where the proxy accepts connections
+	// to ports with a TCP probe. Default mesh.ProbeDoor.
+	ProbeDoor uint16
+	// Listening tells whether anybody listens at an address of the workload's
+	// network namespace; nil when nobody can tell. A port where nobody does is
+	// refused before the TLS handshake, so that the client's proxy can go to
+	// another endpoint.
+	Listening func(netip.AddrPort) (bool, error)
+	// Addresses are those of the workload, asked for with each look at who
+	// listens. Default: those of all interfaces but loopback.
+	Addresses func() ([]netip.Addr, error)
+
 	// ConnectTimeout of one attempt to reach an endpoint, unless mesh-wide
 	// settings say otherwise. Default 10 s (Istio).
 	ConnectTimeout time.Duration
@@ -100,6 +117,12 @@ func (c *Config) setDefaults() {
 	def(&c.HandshakeTimeout, 10*time.Second)
 	def(&c.Hold, 30*time.Millisecond)
 	def(&c.DrainTimeout, 5*time.Second)
+	if c.ProbeDoor == 0 {
+		c.ProbeDoor = mesh.ProbeDoor
+	}
+	if c.Addresses == nil {
+		c.Addresses = ownAddresses
+	}
 	if c.MaxConnections == 0 {
 		c.MaxConnections = 65536
 	}
@@ -118,6 +141,10 @@ type Proxy struct {
 	metrics  *metrics
 	server   *serverTLS
 	gateways *gateways
+	probes   *probes
+	asker    *http.Client // asks the workload for HTTP probes
+
+	sayNotTold sync.Once // that Listening fails
 
 	// ctx ends what connections do besides moving bytes: dials, handshakes.
 	ctx    context.Context
@@ -144,6 +171,15 @@ func New(cfg Config) (*Proxy, error) {
 		server:  newServerTLS(cfg.Identity, cfg.Now),
 	}
 	p.gateways = newGateways(p)
+	p.asker = p.newAsker()
+	var err error
+	if p.probes, err = newProbes(cfg.Probes); err != nil {
+		p.log.Warn("probes that no kubelet can ask", slog.Any("error", err))
+	}
+	p.cfg.OwnPorts = slices.Clone(cfg.OwnPorts)
+	for i := range p.probes.doors {
+		p.cfg.OwnPorts = append(p.cfg.OwnPorts, cfg.ProbeDoor+uint16(i))
+	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p, nil
 }

@@ -53,6 +53,7 @@ func (p *Proxy) Run(ctx context.Context, l Listeners) error {
 	}
 	if l.Inbound != nil {
 		work.Go(func() error { return p.ServeInbound(serving, l.Inbound) })
+		work.Go(func() error { return p.serveDoors(serving) })
 	}
 	work.Go(func() error { return p.serveGateway(serving) })
 	err := work.Wait()

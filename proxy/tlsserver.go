@@ -36,15 +36,17 @@ var suites12 = []uint16{
 
 var errNoCertificate = errors.New("the proxy has no certificate")
 
-// serverTLS holds the two server configurations, one a minimum version. They
-// live as long as the proxy: certificate and roots are looked up by handshake.
-type serverTLS struct{ v12, v13 *tls.Config }
+// serverTLS holds the server's configurations, by minimum version. They live as
+// long as the proxy: certificate and roots are looked up by handshake.
+type serverTLS struct{ v12, v13, probe12, probe13 *tls.Config }
 
 func newServerTLS(id Identity, now func() time.Time) *serverTLS {
-	return &serverTLS{
+	s := &serverTLS{
 		v12: newServerConfig(id, now, tls.VersionTLS12),
 		v13: newServerConfig(id, now, tls.VersionTLS13),
 	}
+	s.probe12, s.probe13 = newProbeConfig(s.v12), newProbeConfig(s.v13)
+	return s
 }
 
 func (s *serverTLS) config(minVersion uint16) *tls.Config {
@@ -52,6 +54,38 @@ func (s *serverTLS) config(minVersion uint16) *tls.Config {
 		return s.v12
 	}
 	return s.v13
+}
+
+// probeConfig is for a port with an HTTPS probe.
+func (s *serverTLS) probeConfig(minVersion uint16) *tls.Config {
+	if minVersion == tls.VersionTLS12 {
+		return s.probe12
+	}
+	return s.probe13
+}
+
+// newProbeConfig is base for callers inside the mesh, and lets others come
+// without a certificate: kubelets have none. What they may say then is the
+// caller's to watch.
+func newProbeConfig(base *tls.Config) *tls.Config {
+	c := base.Clone()
+	c.ClientAuth = tls.RequestClientCert
+	c.VerifyConnection = func(cs tls.ConnectionState) error {
+		if len(cs.PeerCertificates) == 0 {
+			return nil
+		}
+		return base.VerifyConnection(cs)
+	}
+	c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		if meshALPN(h.SupportedProtos) {
+			if m, err := base.GetConfigForClient(h); m != nil || err != nil {
+				return m, err
+			}
+			return base, nil
+		}
+		return nil, nil
+	}
+	return c
 }
 
 // newServerConfig is for callers inside the mesh: a client certificate is

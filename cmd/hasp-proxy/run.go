@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,7 +37,9 @@ func run(ctx context.Context, opts options, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	p, err := newProxy(boot, opts, source, dialer, log, stdout)
+	listening, done := whoListens(log)
+	defer done()
+	p, err := newProxy(boot, opts, source, dialer, listening, log, stdout)
 	if err != nil {
 		return err
 	}
@@ -103,7 +106,17 @@ func newSource(boot *mesh.Bootstrap, dial func(context.Context, string) (net.Con
 	})
 }
 
-func newProxy(boot *mesh.Bootstrap, opts options, id proxy.Identity, dialer proxy.Dialer, log *slog.Logger, stdout io.Writer) (*proxy.Proxy, error) {
+// whoListens is the kernel's word, or nil where it does not give it.
+func whoListens(log *slog.Logger) (at func(netip.AddrPort) (bool, error), done func()) {
+	l, err := capture.OpenListening()
+	if err != nil {
+		log.Warn("the kernel does not say who listens: TCP probes succeed while the proxy is up", slog.Any("error", err))
+		return nil, func() {}
+	}
+	return l.At, func() { l.Close() }
+}
+
+func newProxy(boot *mesh.Bootstrap, opts options, id proxy.Identity, dialer proxy.Dialer, listening func(netip.AddrPort) (bool, error), log *slog.Logger, stdout io.Writer) (*proxy.Proxy, error) {
 	sockets, err := inherited(boot.Inherited)
 	if err != nil {
 		return nil, err
@@ -112,6 +125,7 @@ func newProxy(boot *mesh.Bootstrap, opts options, id proxy.Identity, dialer prox
 		Log: log, OrigDst: capture.OriginalDst, Identity: id, Dialer: dialer,
 		Inherited: sockets, DrainTimeout: opts.drain,
 		OwnPorts: []uint16{boot.OutboundPort, boot.InboundPort},
+		Probes:   boot.Probes, Listening: listening,
 	}
 	if opts.accessLog != "off" {
 		cfg.AccessLog, cfg.AccessLogJSON = stdout, opts.accessLog == "json"

@@ -1,0 +1,197 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"slices"
+	"syscall"
+	"time"
+
+	"hasp/mesh"
+	"hasp/proxy/relay"
+)
+
+const (
+	// askTimeout bounds how long the workload is asked for a probe. A kubelet
+	// with a smaller timeoutSeconds leaves earlier, and the question ends then.
+	askTimeout = time.Minute
+	// askAtOnce bounds how often one probe is asked at the same time; more wait.
+	askAtOnce = 4
+	// answerTimeout bounds how long an answer may take to be sent.
+	answerTimeout = 5 * time.Second
+)
+
+// probes are the questions that kubelets ask the workload in plaintext, made
+// ready for use: by port.
+type probes struct {
+	ports map[uint16]*portProbes
+	// doors are the ports with TCP probes, ascending: mesh.ProbeDoor+n is the
+	// door of the n-th.
+	doors []uint16
+}
+
+// portProbes is what is asked on one port.
+type portProbes struct {
+	tcp         bool
+	http, https []*httpQuestion
+	grpc        []*healthQuestion
+}
+
+// newProbes sorts the declared probes. A probe that no kubelet can ask is left
+// out, and what is wrong with it is in the error.
+func newProbes(list []mesh.Probe) (*probes, error) {
+	ps := &probes{ports: make(map[uint16]*portProbes)}
+	var wrong []error
+	for _, d := range list {
+		at := ps.ports[d.Port]
+		if at == nil {
+			at = &portProbes{}
+			ps.ports[d.Port] = at
+		}
+		if err := at.add(d); err != nil {
+			wrong = append(wrong, fmt.Errorf("probe of port %d: %w", d.Port, err))
+		}
+	}
+	for _, port := range slices.Sorted(maps.Keys(ps.ports)) {
+		if ps.ports[port].tcp {
+			ps.doors = append(ps.doors, port)
+		}
+	}
+	// Those beyond have no door: a connection to them always succeeds.
+	ps.doors = ps.doors[:min(len(ps.doors), mesh.MaxProbeDoors)]
+	return ps, errors.Join(wrong...)
+}
+
+func (at *portProbes) add(d mesh.Probe) error {
+	switch d.Kind {
+	case mesh.ProbeTCP:
+		at.tcp = true
+	case mesh.ProbeGRPC:
+		at.grpc = append(at.grpc, newHealthQuestion(d))
+	case mesh.ProbeHTTP, mesh.ProbeHTTPS:
+		q, err := newHTTPQuestion(d)
+		if err != nil {
+			return err
+		}
+		if d.Kind == mesh.ProbeHTTP {
+			at.http = append(at.http, q)
+		} else {
+			at.https = append(at.https, q)
+		}
+	default:
+		return fmt.Errorf("kind %q: known are http, https, tcp and grpc", d.Kind)
+	}
+	return nil
+}
+
+// at is what is asked on a port; nothing on most.
+func (ps *probes) at(port uint16) *portProbes {
+	if at := ps.ports[port]; at != nil {
+		return at
+	}
+	return &portProbes{}
+}
+
+// plaintextProbe is for a client of a port that requires mutual TLS whose first
+// byte is no TLS. If what it sends is a declared question and nothing besides,
+// the returned function asks the workload and answers; it is to be called once
+// the connection is settled. Otherwise it is nil.
+//
+// Not a byte of the client reaches the workload, whatever it is: what the
+// workload is asked is made anew of what the pod declares.
+func (p *Proxy) plaintextProbe(r *row, client *relay.Side, dst netip.AddrPort) func() {
+	at := p.probes.at(dst.Port())
+	if len(at.http) == 0 && len(at.grpc) == 0 {
+		return nil
+	}
+	head, err := readUntil(client, func(b []byte) progress {
+		return max(scanPreface(at.grpc, b), scanHTTP(at.http, b))
+	})
+	switch {
+	case err != nil:
+		return nil
+	case scanPreface(at.grpc, head) == whole:
+		p.probed(r, "gRPC probe")
+		return func() { p.serveHealth(r, head, dst, at.grpc) }
+	}
+	return p.matched(r, client, head, at.http, dst)
+}
+
+// httpProbe is plaintextProbe for a client inside TLS.
+func (p *Proxy) httpProbe(r *row, client *relay.Side, questions []*httpQuestion, dst netip.AddrPort) func() {
+	head, err := readUntil(client, func(b []byte) progress { return scanHTTP(questions, b) })
+	if err != nil {
+		return nil
+	}
+	return p.matched(r, client, head, questions, dst)
+}
+
+// matched answers the question that a request head asks, if it is one.
+func (p *Proxy) matched(r *row, client *relay.Side, head []byte, questions []*httpQuestion, dst netip.AddrPort) func() {
+	q, agent := matchHTTP(questions, head, dst)
+	if q == nil {
+		return nil
+	}
+	p.probed(r, q.String())
+	return func() { p.answerHTTP(r, client, q, agent, dst) }
+}
+
+// gone tells whether a client ended its connection, one way or the other.
+func gone(err error) bool { return err == io.EOF || errors.Is(err, syscall.ECONNRESET) }
+
+// probed notes that a connection is a probe.
+func (p *Proxy) probed(r *row, what string) {
+	r.set(func(f *mesh.Connection) { f.Security, f.Why = mesh.Probed, what })
+}
+
+var errNoProbe = errors.New("not a declared probe")
+
+// slots bound how often one probe is asked at the same time.
+type slots chan struct{}
+
+// take waits for a free one; the function gives it back.
+func (s slots) take(ctx context.Context) (release func(), err error) {
+	select {
+	case s <- struct{}{}:
+		return func() { <-s }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// progress is how far some bytes are towards something that is waited for. The
+// greater one counts where two things are waited for.
+type progress int
+
+const (
+	never progress = iota // these bytes are the beginning of something else
+	more                  // they may become it
+	whole                 // they are it
+)
+
+// maxProbeHead bounds what is read of a probe.
+const maxProbeHead = 8 << 10
+
+// readUntil reads until the bytes are whole. An error means that they never
+// will be.
+func readUntil(from io.Reader, scan func([]byte) progress) ([]byte, error) {
+	buf := make([]byte, maxProbeHead)
+	for n := 0; n < len(buf); {
+		m, err := from.Read(buf[n:])
+		n += m
+		switch scan(buf[:n]) {
+		case whole:
+			return buf[:n], nil
+		case never:
+			return nil, errNoProbe
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, errNoProbe
+}
