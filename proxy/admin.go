@@ -66,14 +66,17 @@ func (p *Proxy) Registerer() prometheus.Registerer { return p.metrics.registry }
 
 // Ready is nil when the proxy can serve, else says what it waits for.
 func (p *Proxy) Ready() error {
-	if p.settings.Load() == nil {
-		return errNoConfiguration
-	}
 	if p.draining.Load() {
 		return errDraining
 	}
-	_, err := certificate(p.cfg.Identity)
-	return err
+	// The certificate comes first: without one there is no configuration either.
+	if _, err := certificate(p.cfg.Identity); err != nil {
+		return err
+	}
+	if p.settings.Load() == nil {
+		return errNoConfiguration
+	}
+	return nil
 }
 
 func (p *Proxy) serveReady(w http.ResponseWriter) {

@@ -32,36 +32,53 @@ func readBootstrap(fd int) (*mesh.Bootstrap, error) {
 	return parseBootstrap(data)
 }
 
-// parseBootstrap checks what must be there and fills in Istio's ports. Fields it
-// does not know are for newer proxies.
+// parseBootstrap reads a bootstrap and checks it. Fields it does not know are
+// for newer proxies.
 func parseBootstrap(data []byte) (*mesh.Bootstrap, error) {
 	b := &mesh.Bootstrap{}
 	if err := json.Unmarshal(data, b); err != nil {
 		return nil, fmt.Errorf("bootstrap: %w", err)
 	}
+	if err := checkBootstrap(b); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// Istio's ports.
+const (
+	outboundPort = 15001
+	inboundPort  = 15006
+	adminPort    = 15000
+	healthPort   = 15021
+	metricsPort  = 15090
+)
+
+// checkBootstrap checks what must be there and fills in Istio's ports.
+func checkBootstrap(b *mesh.Bootstrap) error {
 	for _, f := range []struct{ name, value string }{
 		{"node", b.Node}, {"identity", b.Identity}, {"controlPlane", b.ControlPlane},
-		{"controlPlaneID", b.ControlPlaneID}, {"roots", b.Roots},
+		{"controlPlaneID", b.ControlPlaneID}, {"roots", b.Roots + b.RootsFile},
 	} {
 		if f.value == "" {
-			return nil, fmt.Errorf("bootstrap: %s is missing", f.name)
+			return fmt.Errorf("bootstrap: %s is missing", f.name)
 		}
 	}
 	if b.Role != mesh.RoleSidecar && b.Role != mesh.RoleGateway {
-		return nil, fmt.Errorf("bootstrap: role %q: it is sidecar or gateway", b.Role)
+		return fmt.Errorf("bootstrap: role %q: it is sidecar or gateway", b.Role)
 	}
 	if b.CertLifetime < 0 || b.Mark < 0 {
-		return nil, errors.New("bootstrap: certLifetime and mark are not negative")
+		return errors.New("bootstrap: certLifetime and mark are not negative")
 	}
 	for _, p := range []struct {
 		port *uint16
 		def  uint16
-	}{{&b.OutboundPort, 15001}, {&b.InboundPort, 15006}, {&b.AdminPort, 15000}, {&b.HealthPort, 15021}, {&b.MetricsPort, 15090}} {
+	}{{&b.OutboundPort, outboundPort}, {&b.InboundPort, inboundPort}, {&b.AdminPort, adminPort}, {&b.HealthPort, healthPort}, {&b.MetricsPort, metricsPort}} {
 		if *p.port == 0 {
 			*p.port = p.def
 		}
 	}
-	return b, nil
+	return nil
 }
 
 // inherited makes listeners of the descriptors a gateway was given.

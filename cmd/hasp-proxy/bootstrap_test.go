@@ -80,7 +80,7 @@ func TestFlags(t *testing.T) {
 		{"--help", "hasp-proxy --bootstrap-fd 3 3< bootstrap.json"},
 	} {
 		var out strings.Builder
-		if _, err := parse([]string{tc.arg}, &out); err == nil || !strings.Contains(out.String(), tc.want) {
+		if _, err := parse([]string{tc.arg}, podNames{}, &out); err == nil || !strings.Contains(out.String(), tc.want) {
 			t.Errorf("%s: %v, %s", tc.arg, err, out.String())
 		}
 	}

@@ -1,6 +1,9 @@
-// Command hasp-proxy is the sidecar, and the gateway, of one workload. Whoever
-// starts it hands it a mesh.Bootstrap on an inherited descriptor; the rest it
-// learns from its control plane.
+// Command hasp-proxy is the sidecar, and the gateway, of one workload, and on a
+// cluster what captures the workload's connections for it.
+//
+// What a proxy has to know at first is a mesh.Bootstrap: on a cluster it is put
+// together of flags and the pod's own names, elsewhere whoever starts it hands
+// it over on an inherited descriptor. The rest it learns from its control plane.
 package main
 
 import (
@@ -9,16 +12,22 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"syscall"
-	"time"
 )
 
 const usage = `hasp-proxy is the sidecar of one workload: it takes the workload's connections
-and speaks mutual TLS for it. "hasp up" starts it; by hand it is
+and speaks mutual TLS for it. In a pod it is one of
+
+  hasp-proxy sidecar   the pod's sidecar
+  hasp-proxy gateway   an ingress gateway
+  hasp-proxy capture   redirects the pod's connections to its sidecar, and ends
+
+each of which has a --help. On one machine "hasp up" starts it; by hand it is
 
   hasp-proxy --bootstrap-fd 3 3< bootstrap.json
 
@@ -28,70 +37,78 @@ proves the workload once. SIGTERM lets connections end for the drain time.
 Flags:
 `
 
-// options are what the command line says.
-type options struct {
-	bootstrapFD int
-	accessLog   string // "text", "json" or "off"
-	level       slog.Level
-	drain       time.Duration
-	version     bool
-}
-
 func main() {
-	opts, err := parse(os.Args[1:], os.Stderr)
+	names := podNames{Name: os.Getenv("POD_NAME"), Namespace: os.Getenv("POD_NAMESPACE"), Account: os.Getenv("SERVICE_ACCOUNT")}
+	args := os.Args[1:]
+	var err error
+	if len(args) > 0 && args[0] == "capture" {
+		err = captureCommand(args[1:], os.Stdout, os.Stderr)
+	} else {
+		err = proxyCommand(args, names, os.Getenv("GOGC") == "", os.Stdout, os.Stderr)
+	}
+	var wrong usageError
 	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return
-	case err != nil:
-		os.Exit(2) // flag has said what is wrong
-	case opts.version:
-		fmt.Println("hasp-proxy", version())
-		return
-	}
-	// Silent connections are most of the heap and none of it is garbage: a
-	// tighter collector costs little and keeps a sidecar small.
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
-	}
-	// A second signal kills: stop gives the first one back to the runtime.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	context.AfterFunc(ctx, stop)
-	if err := run(ctx, opts, os.Stdout, os.Stderr); err != nil {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+	case errors.As(err, &wrong):
+		os.Exit(2) // it is said already
+	default:
 		fmt.Fprintln(os.Stderr, "hasp-proxy:", err)
 		os.Exit(1)
 	}
 }
 
-func parse(args []string, out io.Writer) (options, error) {
-	var o options
-	f := flag.NewFlagSet("hasp-proxy", flag.ContinueOnError)
-	f.SetOutput(out)
-	f.Usage = func() {
-		fmt.Fprint(out, usage)
-		f.PrintDefaults()
+// proxyCommand runs a proxy until a signal ends it.
+func proxyCommand(args []string, names podNames, tighten bool, stdout, stderr io.Writer) error {
+	o, err := parse(args, names, stderr)
+	if err != nil {
+		return err
 	}
-	f.IntVar(&o.bootstrapFD, "bootstrap-fd", 3, "inherited `descriptor` to read the bootstrap from")
-	f.StringVar(&o.accessLog, "access-log", "text", "`form` of the access log on standard output: off, or text or json where the mesh says nothing")
-	f.TextVar(&o.level, "log-level", slog.LevelInfo, "least `level` of the log on standard error: debug, info, warn or error")
-	f.DurationVar(&o.drain, "drain", 5*time.Second, "how long connections may go on after SIGTERM, where the mesh says nothing")
-	f.BoolVar(&o.version, "version", false, "print the version and exit")
-	if err := f.Parse(args); err != nil {
-		return o, err
+	if o.version {
+		fmt.Fprintln(stdout, "hasp-proxy", version())
+		return nil
 	}
-	fail := func(format string, a ...any) (options, error) {
-		err := fmt.Errorf(format, a...)
-		fmt.Fprintln(out, "hasp-proxy:", err)
-		return o, err
+	boot := o.boot
+	if boot == nil {
+		if boot, err = readBootstrap(o.bootstrapFD); err != nil {
+			return err
+		}
 	}
-	switch {
-	case f.NArg() > 0:
-		return fail("unexpected argument %q", f.Arg(0))
-	case o.accessLog != "text" && o.accessLog != "json" && o.accessLog != "off":
-		return fail("--access-log %q: it is text, json or off", o.accessLog)
-	case o.bootstrapFD < 0:
-		return fail("--bootstrap-fd %d: not a descriptor", o.bootstrapFD)
+	// Silent connections are most of the heap and none of it is garbage: a
+	// tighter collector costs little and keeps a sidecar small.
+	if tighten {
+		debug.SetGCPercent(50)
 	}
-	return o, nil
+	// A second signal kills: stop gives the first one back to the runtime.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	context.AfterFunc(ctx, stop)
+	return run(ctx, boot, o.options, stdout, stderr)
+}
+
+// parse takes the command line of a proxy apart. What is wrong with it is
+// written to out, and the error is a usageError.
+func parse(args []string, names podNames, out io.Writer) (command, error) {
+	role := ""
+	if len(args) > 0 && slices.Contains([]string{"sidecar", "gateway"}, args[0]) {
+		role, args = args[0], args[1:]
+	}
+	if role != "" {
+		return parsePod(role, args, names, out)
+	}
+	var c command
+	f := newFlags("hasp-proxy", usage, out)
+	f.IntVar(&c.bootstrapFD, "bootstrap-fd", 3, "inherited `descriptor` to read the bootstrap from")
+	f.BoolVar(&c.version, "version", false, "print the version and exit")
+	c.options.flags(f)
+	if err := f.parse(args); err != nil {
+		return c, err
+	}
+	if err := c.options.check(); err != nil {
+		return c, f.fail(err)
+	}
+	if c.bootstrapFD < 0 {
+		return c, f.fail(fmt.Errorf("--bootstrap-fd %d: not a descriptor", c.bootstrapFD))
+	}
+	return c, nil
 }
 
 func version() string {
@@ -105,5 +122,5 @@ func version() string {
 			v = s.Value
 		}
 	}
-	return v + " " + info.GoVersion
+	return strings.TrimSpace(v + " " + info.GoVersion)
 }

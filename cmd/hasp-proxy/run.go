@@ -20,17 +20,20 @@ import (
 	"hasp/xds/client"
 )
 
+// controlPlaneTimeout bounds one attempt to connect to the control plane.
+const controlPlaneTimeout = 5 * time.Second
+
 // run is the whole process: certificate, configuration, proxy. It returns when
 // ctx ended and the proxy has drained.
-func run(ctx context.Context, opts options, stdout, stderr io.Writer) error {
-	boot, err := readBootstrap(opts.bootstrapFD)
-	if err != nil {
-		return err
-	}
+func run(ctx context.Context, boot *mesh.Bootstrap, opts options, stdout, stderr io.Writer) error {
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: opts.level}))
 	dialer := &net.Dialer{Control: capture.MarkControl(boot.Mark)}
 	dialer.SetMultipathTCP(false) // capture sees TCP; a subflow could go past it
+	// The name is resolved for each connection, and a replica of the control
+	// plane that does not answer is given up soon: the next try may reach another.
 	dialTCP := func(ctx context.Context, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, controlPlaneTimeout)
+		defer cancel()
 		return dialer.DialContext(ctx, "tcp", address)
 	}
 	source, err := newSource(boot, dialTCP, log)
@@ -101,6 +104,8 @@ func newSource(boot *mesh.Bootstrap, dial func(context.Context, string) (net.Con
 	return csr.NewSource(csr.SourceConfig{
 		Target: boot.ControlPlane, ServerID: server, ID: id, Workload: boot.Node,
 		Roots: []byte(boot.Roots), Token: boot.Token,
+		RootsFile: boot.RootsFile, TokenFile: boot.TokenFile,
+		CA: boot.CA, CAName: boot.CAName,
 		Lifetime: time.Duration(boot.CertLifetime) * time.Second,
 		Dial:     dial, Log: log,
 	})

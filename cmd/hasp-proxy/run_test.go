@@ -28,7 +28,13 @@ import (
 	"hasp/xds/server"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // plane is a control plane with one configuration to give.
 type plane struct {
@@ -57,17 +63,25 @@ func (p *plane) set(c mesh.ProxyConfig) {
 }
 
 func newPlane(t *testing.T) *plane {
-	p := &plane{t: t, tokens: ca.NewTokens(0, nil)}
-	var err error
-	if p.ca, err = ca.Load(ca.Config{Dir: t.TempDir(), TrustDomain: spiffeid.RequireTrustDomainFromString("cluster.local")}); err != nil {
+	t.Helper()
+	authority, err := ca.Load(ca.Config{Dir: t.TempDir(), TrustDomain: spiffeid.RequireTrustDomainFromString("cluster.local")})
+	if err != nil {
 		t.Fatal(err)
 	}
+	return newReplica(t, authority)
+}
+
+// newReplica is one of several control planes with the same authority.
+func newReplica(t *testing.T, authority *ca.CA, more ...csr.Verifier) *plane {
+	t.Helper()
+	p := &plane{t: t, tokens: ca.NewTokens(0, nil), ca: authority}
+	var err error
 	quiet := slog.New(slog.DiscardHandler)
 	self, err := p.ca.Server(spiffeid.RequireFromString(istiod))
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer, err := csr.NewServer(csr.ServerConfig{CA: p.ca, Verifiers: []csr.Verifier{csr.JoinTokens{Tokens: p.tokens}}, Log: quiet})
+	signer, err := csr.NewServer(csr.ServerConfig{CA: p.ca, Verifiers: append(more, csr.JoinTokens{Tokens: p.tokens}), Log: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,9 +143,12 @@ func TestGatewayProcess(t *testing.T) {
 	defer cancel()
 	var logs, access lockedBuffer
 	done := make(chan error, 1)
-	bootFD := pipeOf(t, boot)
+	handed, err := readBootstrap(pipeOf(t, boot))
+	if err != nil {
+		t.Fatal(err)
+	}
 	go func() {
-		err := run(ctx, options{bootstrapFD: bootFD, accessLog: "text", drain: time.Second}, &access, &logs)
+		err := run(ctx, handed, options{accessLog: "text", drain: time.Second}, &access, &logs)
 		fmt.Fprintln(&logs, "run ended:", err)
 		done <- err
 	}()
@@ -181,7 +198,7 @@ func TestBootstrapThatCannotWork(t *testing.T) {
 		{good, "csr: the roots hold no certificate"},
 		{bad, `bootstrap: identity "gateway": scheme is missing or invalid`},
 	} {
-		err := run(t.Context(), options{bootstrapFD: pipeOf(t, tc.boot)}, io.Discard, io.Discard)
+		err := run(t.Context(), &tc.boot, options{}, io.Discard, io.Discard)
 		if err == nil || err.Error() != tc.want {
 			t.Errorf("got %v, want %s", err, tc.want)
 		}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"hasp/mesh"
+)
+
+// command is what a proxy's command line says.
+type command struct {
+	options
+	boot        *mesh.Bootstrap // nil: it is to be read
+	bootstrapFD int             // from here
+	version     bool
+}
+
+// options are those of every proxy.
+type options struct {
+	accessLog string // "text", "json" or "off"
+	level     slog.Level
+	drain     time.Duration
+}
+
+func (o *options) flags(f *flags) {
+	f.StringVar(&o.accessLog, "access-log", "text", "`form` of the access log on standard output: off, or text or json where the mesh says nothing")
+	f.TextVar(&o.level, "log-level", slog.LevelInfo, "least `level` of the log on standard error: debug, info, warn or error")
+	f.DurationVar(&o.drain, "drain", 5*time.Second, "how long connections may go on after SIGTERM, where the mesh says nothing")
+}
+
+func (o *options) check() error {
+	switch {
+	case o.accessLog != "text" && o.accessLog != "json" && o.accessLog != "off":
+		return fmt.Errorf("--access-log %q: it is text, json or off", o.accessLog)
+	case o.drain < 0:
+		return fmt.Errorf("--drain %s: it is not negative", o.drain)
+	}
+	return nil
+}
+
+// usageError is a mistake on the command line that was said already.
+type usageError struct{ error }
+
+// flags are a command's flags; mistakes are written to out.
+type flags struct {
+	*flag.FlagSet
+	out io.Writer
+}
+
+func newFlags(name, usage string, out io.Writer) *flags {
+	f := &flags{flag.NewFlagSet(name, flag.ContinueOnError), out}
+	f.SetOutput(out)
+	f.Usage = func() {
+		fmt.Fprint(out, usage)
+		f.PrintDefaults()
+	}
+	return f
+}
+
+func (f *flags) parse(args []string) error {
+	switch err := f.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return err
+	case err != nil:
+		return usageError{err} // flag has said what is wrong
+	}
+	if f.NArg() > 0 {
+		return f.fail(fmt.Errorf("unexpected argument %q", f.Arg(0)))
+	}
+	return nil
+}
+
+func (f *flags) fail(err error) error {
+	fmt.Fprintln(f.out, f.Name()+":", err)
+	return usageError{err}
+}

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"hasp/mesh"
+)
+
+// maxProbes bounds them: a pod has three for each of its containers.
+const maxProbes = 512
+
+// parseProbes reads the kubelet's probes, which whoever injected the sidecar
+// took from the pod. Fields and kinds it does not know are for newer proxies.
+func parseProbes(s string) ([]mesh.Probe, error) {
+	if s == "" {
+		return nil, nil
+	}
+	var out []mesh.Probe
+	if err := json.Unmarshal([]byte(s), &out); err != nil {
+		return nil, fmt.Errorf("--probes: %w", err)
+	}
+	if len(out) > maxProbes {
+		return nil, fmt.Errorf("--probes: %d are more than %d", len(out), maxProbes)
+	}
+	for i, p := range out {
+		if p.Port == 0 || p.Kind == "" {
+			return nil, fmt.Errorf("--probes: number %d names no kind or no port", i+1)
+		}
+	}
+	return out, nil
+}
