@@ -78,10 +78,7 @@ func inbound(w *world.World, wl *mesh.Workload) mesh.Inbound {
 			}
 		}
 	}
-	for _, s := range w.Services {
-		if len(s.Selector) > 0 {
-			continue
-		}
+	for _, s := range w.ServicesLeadingTo(wl) {
 		for _, e := range s.Endpoints {
 			if e.Workload == wl.Key() && ports[e.Port].Service == "" {
 				ports[e.Port] = mesh.InboundPort{Port: e.Port, Service: s.Hostname, Protocol: protocolOf(s, e.ServicePort)}

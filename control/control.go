@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -206,7 +205,7 @@ func (c *Control) rebuild() {
 	next := uint64(1)
 	if old := c.current.Load(); old != nil {
 		w.Generation = old.world.Generation
-		if reflect.DeepEqual(old.world, w) && reflect.DeepEqual(old.problems, problems) {
+		if old.world.Equal(w) && slices.Equal(old.problems, problems) {
 			return
 		}
 		next = old.world.Generation + 1

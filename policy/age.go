@@ -19,9 +19,15 @@ func byAge(a, b metav1.Object) int {
 	)
 }
 
-// oldestFirst is a sorted copy: the World's own slices are shared.
-func oldestFirst[T metav1.Object](objs []T) []T {
-	out := slices.Clone(objs)
+// oldestFirst are those to keep, in a sorted copy: the World's own slices are
+// shared. Of a mesh's objects few concern any one question.
+func oldestFirst[T metav1.Object](objs []T, keep func(T) bool) []T {
+	var out []T
+	for _, o := range objs {
+		if keep(o) {
+			out = append(out, o)
+		}
+	}
 	slices.SortStableFunc(out, func(a, b T) int { return byAge(a, b) })
 	return out
 }

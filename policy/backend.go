@@ -84,10 +84,7 @@ func servicePortsAt(w *world.World, wl *mesh.Workload, port uint16) []servicePor
 			}
 		}
 	}
-	for _, svc := range w.Services {
-		if len(svc.Selector) > 0 {
-			continue
-		}
+	for _, svc := range w.ServicesLeadingTo(wl) {
 		for _, e := range svc.Endpoints {
 			if e.Workload == wl.Key() && e.Port == port {
 				out = append(out, servicePort{svc, portOf(svc, e.ServicePort)})

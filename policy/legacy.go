@@ -23,10 +23,7 @@ func legacyMode(w *world.World, namespace string, at []servicePort) Server {
 	}
 
 	var first *api.Policy
-	for _, p := range oldestFirst(w.Policies) {
-		if p.Namespace != namespace || !targets(p, at) {
-			continue
-		}
+	for _, p := range oldestFirst(w.Policies, func(p *api.Policy) bool { return p.Namespace == namespace && targets(p, at) }) {
 		why := ""
 		if first == nil {
 			first = p

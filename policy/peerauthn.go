@@ -53,23 +53,21 @@ func peerAuthentication(w *world.World, wl *mesh.Workload, port uint16) (s Serve
 func peerLayers(w *world.World, wl *mesh.Workload) (layers [3]layer, ignored []Loser) {
 	layers = [3]layer{{level: mesh.LevelMesh}, {level: mesh.LevelNamespace}, {level: mesh.LevelWorkload}}
 	root := w.Mesh.RootNamespace
-	for _, pa := range oldestFirst(w.PeerAuthentications) {
+	concerns := func(pa *security.PeerAuthentication) bool {
+		return (pa.Namespace == root || pa.Namespace == wl.Namespace) && subsetOf(pa.Spec.GetSelector().GetMatchLabels(), wl.Labels)
+	}
+	for _, pa := range oldestFirst(w.PeerAuthentications, concerns) {
 		selector := pa.Spec.GetSelector().GetMatchLabels()
-		at := -1
 		switch {
-		case !subsetOf(selector, wl.Labels):
 		case pa.Namespace == root && len(selector) > 0:
 			ignored = append(ignored, Loser{peerOrigin(pa, mesh.LevelWorkload),
 				"a selector is ignored in the root namespace " + root})
 		case pa.Namespace == root:
-			at = 0
-		case pa.Namespace == wl.Namespace && len(selector) == 0:
-			at = 1
-		case pa.Namespace == wl.Namespace:
-			at = 2
-		}
-		if at >= 0 {
-			layers[at].oldest = append(layers[at].oldest, pa)
+			layers[0].oldest = append(layers[0].oldest, pa)
+		case len(selector) == 0:
+			layers[1].oldest = append(layers[1].oldest, pa)
+		default:
+			layers[2].oldest = append(layers[2].oldest, pa)
 		}
 	}
 	return layers, ignored

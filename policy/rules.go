@@ -55,11 +55,11 @@ type lookup struct {
 func (l lookup) find(w *world.World) (group []candidate, lost []Loser) {
 	var found []candidate
 	var out []Loser
-	for _, r := range oldestFirst(w.DestinationRules) {
+	covers := func(r *networking.DestinationRule) bool {
+		return hostMatches(ruleHost(r.Spec.GetHost(), r.Namespace), l.svc.Hostname)
+	}
+	for _, r := range oldestFirst(w.DestinationRules, covers) {
 		c := candidate{rule: r, host: ruleHost(r.Spec.GetHost(), r.Namespace)}
-		if !hostMatches(c.host, l.svc.Hostname) {
-			continue
-		}
 		step, why := l.place(c)
 		if why != "" {
 			out = append(out, Loser{c.origin(l.root), why})

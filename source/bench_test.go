@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"testing"
 
+	networkingapi "istio.io/api/networking/v1alpha3"
+	securityapi "istio.io/api/security/v1beta1"
+	networking "istio.io/client-go/pkg/apis/networking/v1"
+	security "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -13,7 +17,7 @@ import (
 )
 
 // city is a cluster: pods with sidecars, in ten namespaces, evenly behind
-// services.
+// services, each namespace STRICT and every third service with a rule.
 func city(pods, services int) *source.Objects {
 	o := &source.Objects{}
 	namespace := func(i int) string { return fmt.Sprintf("ns-%d", i%10) }
@@ -34,6 +38,14 @@ func city(pods, services int) *source.Objects {
 			Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: fmt.Sprintf("10.%d.%d.%d", 1+i/62500, i/250%250, i%250+1)}},
 				Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
 		})
+	}
+	for i := range 10 {
+		o.PeerAuthentications = append(o.PeerAuthentications, &security.PeerAuthentication{ObjectMeta: metav1.ObjectMeta{Namespace: namespace(i), Name: "default"},
+			Spec: securityapi.PeerAuthentication{Mtls: &securityapi.PeerAuthentication_MutualTLS{Mode: securityapi.PeerAuthentication_MutualTLS_STRICT}}})
+	}
+	for i := range services / 3 {
+		o.DestinationRules = append(o.DestinationRules, &networking.DestinationRule{ObjectMeta: metav1.ObjectMeta{Namespace: namespace(i), Name: fmt.Sprintf("app-%d", i)},
+			Spec: networkingapi.DestinationRule{Host: fmt.Sprintf("app-%d", i)}})
 	}
 	return o
 }

@@ -87,6 +87,7 @@ func Build(o *Objects, trustDomain string) (*world.World, []Problem) {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Hostname, b.Hostname))
 	})
 	w.Secrets = secrets(o.Secrets)
+	w.Index()
 	return w, problems
 }
 
