@@ -20,6 +20,7 @@ type Status struct {
 	Workloads   int                  `json:"workloads"`
 	Unmeshed    []string             `json:"unmeshed,omitempty"` // NAMESPACE/NAME without a proxy
 	Proxies     []server.ProxyStatus `json:"proxies"`
+	Pushes      uint64               `json:"pushes"` // configurations sent
 	Problems    []string             `json:"problems,omitempty"`
 	// CAExpiry is when the signing certificate ends; zero when a foreign
 	// authority signs.
@@ -28,7 +29,7 @@ type Status struct {
 
 // Status of now.
 func (c *Control) Status() Status {
-	st := Status{Proxies: c.xds.Status()}
+	st := Status{Proxies: c.xds.Status(), Pushes: c.xds.Pushes()}
 	if c.cfg.CA != nil {
 		st.CAExpiry, _ = c.cfg.CA.Expiry()
 	}
@@ -51,6 +52,25 @@ func (c *Control) Status() Status {
 		}
 	}
 	return st
+}
+
+// Tally of the proxies by state: "current", "behind" the generation, "refused"
+// it, or "gone".
+func (s Status) Tally() map[string]int {
+	n := map[string]int{"current": 0, "behind": 0, "refused": 0, "gone": 0}
+	for _, p := range s.Proxies {
+		switch {
+		case !p.Connected:
+			n["gone"]++
+		case p.Nack != nil && p.Nack.Generation >= p.AckedGeneration:
+			n["refused"]++
+		case p.AckedGeneration < s.Generation:
+			n["behind"]++
+		default:
+			n["current"]++
+		}
+	}
+	return n
 }
 
 // Enforced waits until every connected proxy has acknowledged a generation.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -42,7 +43,8 @@ type Nack struct {
 type entry struct{ status ProxyStatus }
 
 type registry struct {
-	now func() time.Time
+	now    func() time.Time
+	pushes atomic.Uint64
 
 	mu      sync.Mutex
 	nodes   map[string]*entry
@@ -65,6 +67,9 @@ func (s *Server) Status() []ProxyStatus {
 	slices.SortFunc(out, func(a, b ProxyStatus) int { return cmp.Compare(a.Node, b.Node) })
 	return out
 }
+
+// Pushes is how many configurations were sent to proxies.
+func (s *Server) Pushes() uint64 { return s.proxies.pushes.Load() }
 
 // Changed is closed at the next change of the Status. Ask for the channel
 // before reading the status.
@@ -182,6 +187,7 @@ func (r *registry) forgetOldest() {
 }
 
 func (r *registry) sent(e *entry, generation uint64) {
+	r.pushes.Add(1)
 	r.update(func() { e.status.SentGeneration, e.status.Error = generation, "" })
 }
 

@@ -1,0 +1,107 @@
+package cluster
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+
+	admission "k8s.io/api/admission/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"hasp/api"
+)
+
+// maxReview bounds a review, in bytes: an API server takes objects of up to
+// 3 MiB, and a review has the old and the new one.
+const maxReview = 8 << 20
+
+// validate answers the API server's reviews of objects of the mesh with the
+// words of the embedded API server's admission: package api's.
+func validate(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxReview))
+	if err != nil {
+		code := http.StatusBadRequest
+		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+			code = http.StatusRequestEntityTooLarge
+		}
+		http.Error(w, "read the review: "+err.Error(), code)
+		return
+	}
+	review, err := reviewed(body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(review)
+}
+
+// reviewed is the answer to a review (admission.k8s.io/v1 AdmissionReview). It
+// is an error when the question is none.
+func reviewed(body []byte) (*admission.AdmissionReview, error) {
+	var review admission.AdmissionReview
+	if err := json.Unmarshal(body, &review); err != nil {
+		return nil, fmt.Errorf("read the review: %w", err)
+	}
+	if want := admission.SchemeGroupVersion.WithKind("AdmissionReview"); review.GroupVersionKind() != want {
+		return nil, fmt.Errorf("the review is a %s, want %s", review.GroupVersionKind(), want)
+	}
+	req := review.Request
+	if req == nil {
+		return nil, errors.New("the review has no request")
+	}
+	answer := &admission.AdmissionResponse{UID: req.UID, Allowed: true}
+	errs, warnings, err := judge(req)
+	switch {
+	case err != nil:
+		answer.Allowed, answer.Result = false, &apierrors.NewBadRequest(err.Error()).ErrStatus
+	case len(errs) > 0:
+		kind := schema.GroupKind{Group: req.Kind.Group, Kind: req.Kind.Kind}
+		answer.Allowed, answer.Result = false, &apierrors.NewInvalid(kind, req.Name, errs).ErrStatus
+	default:
+		answer.Warnings = warnings
+	}
+	return &admission.AdmissionReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: admission.SchemeGroupVersion.String(), Kind: "AdmissionReview"}, Response: answer,
+	}, nil
+}
+
+// judge a creation or a change. What only labels, deletes or moves the status of
+// an object that was let in before a rule existed is not judged again.
+func judge(req *admission.AdmissionRequest) (field.ErrorList, []string, error) {
+	if req.SubResource != "" || req.Operation != admission.Create && req.Operation != admission.Update {
+		return nil, nil, nil
+	}
+	now, err := object(req.Object.Raw)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the object: %w", err)
+	}
+	if req.Operation == admission.Update {
+		old, err := object(req.OldObject.Raw)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read the old object: %w", err)
+		}
+		if reflect.DeepEqual(old.Object["spec"], now.Object["spec"]) && reflect.DeepEqual(old.Object["data"], now.Object["data"]) {
+			return nil, nil, nil
+		}
+	}
+	if errs := api.ValidateUnstructured(now); len(errs) > 0 {
+		return errs, nil, nil
+	}
+	return nil, api.WarningsUnstructured(now), nil
+}
+
+func object(raw []byte) (*unstructured.Unstructured, error) {
+	u := &unstructured.Unstructured{}
+	if err := u.UnmarshalJSON(raw); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
