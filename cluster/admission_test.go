@@ -1,0 +1,109 @@
+package cluster
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	admission "k8s.io/api/admission/v1"
+)
+
+const (
+	goodRule  = `{"apiVersion":"networking.istio.io/v1","kind":"DestinationRule","metadata":{"name":"r","namespace":"shop"},"spec":{"host":"boards"}}`
+	badRule   = `{"apiVersion":"networking.istio.io/v1","kind":"DestinationRule","metadata":{"name":"r","namespace":"shop"},"spec":{}}`
+	quietRule = `{"apiVersion":"networking.istio.io/v1","kind":"DestinationRule","metadata":{"name":"r","namespace":"shop"},"spec":{"host":"boards","trafficPolicy":{"tls":{}}}}`
+)
+
+func reviewOf(operation, object, old string) string {
+	if old == "" {
+		old = "null"
+	}
+	return fmt.Sprintf(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u1",
+		"kind":{"group":"networking.istio.io","version":"v1","kind":"DestinationRule"},"name":"r","namespace":"shop",
+		"operation":%q,"object":%s,"oldObject":%s}}`, operation, object, old)
+}
+
+func post(body string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	validate(w, httptest.NewRequest("POST", "/validate", strings.NewReader(body)))
+	return w
+}
+
+func TestValidate(t *testing.T) {
+	const refused = `DestinationRule.networking.istio.io "r" is invalid: spec.host: Required value`
+	for _, tt := range []struct {
+		name, body string
+		allowed    bool
+		message    string // starts with
+		warnings   int
+	}{
+		{"good", reviewOf("CREATE", goodRule, ""), true, "", 0},
+		{"bad", reviewOf("CREATE", badRule, ""), false, refused, 0},
+		{"made bad", reviewOf("UPDATE", badRule, goodRule), false, refused, 0},
+		{"was bad before the rule", reviewOf("UPDATE", badRule, badRule), true, "", 0},
+		{"deleted", reviewOf("DELETE", "null", badRule), true, "", 0},
+		{"warned of", reviewOf("CREATE", quietRule, ""), true, "", 1},
+		{"no object", reviewOf("CREATE", `{"a":1}`, ""), false, "read the object: Object 'Kind' is missing", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := post(tt.body)
+			var got admission.AdmissionReview
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got.Response == nil {
+				t.Fatalf("%d %s: %v", w.Code, w.Body, err)
+			}
+			if r := got.Response; r.UID != "u1" || r.Allowed != tt.allowed || len(r.Warnings) != tt.warnings {
+				t.Errorf("%+v", r)
+			}
+			message := ""
+			if got.Response.Result != nil {
+				message = got.Response.Result.Message
+			}
+			if (message == "") != (tt.message == "") || !strings.HasPrefix(message, tt.message) {
+				t.Errorf("got %q\nwant %q", message, tt.message)
+			}
+		})
+	}
+}
+
+func TestValidateRefusesWhatIsNoReview(t *testing.T) {
+	for _, tt := range []struct {
+		name, body string
+		code       int
+		want       string
+	}{
+		{"no JSON", "{", http.StatusBadRequest, "read the review: unexpected end of JSON input\n"},
+		{"another kind", `{"apiVersion":"v1","kind":"Pod"}`, http.StatusBadRequest,
+			"the review is a /v1, Kind=Pod, want admission.k8s.io/v1, Kind=AdmissionReview\n"},
+		{"no request", `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`, http.StatusBadRequest, "the review has no request\n"},
+		{"too large", strings.Repeat(" ", maxReview+1), http.StatusRequestEntityTooLarge, "read the review: http: request body too large\n"},
+	} {
+		if w := post(tt.body); w.Code != tt.code || w.Body.String() != tt.want {
+			t.Errorf("%s: %d %q, want %d %q", tt.name, w.Code, w.Body, tt.code, tt.want)
+		}
+	}
+}
+
+// Whatever is posted, the answer is one the API server understands: it has the
+// question's UID, and a refusal says why.
+func FuzzReviewed(f *testing.F) {
+	f.Add([]byte(reviewOf("CREATE", goodRule, "")))
+	f.Add([]byte(reviewOf("UPDATE", badRule, goodRule)))
+	f.Add([]byte(reviewOf("CREATE", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"istio"},"data":{"mesh":"a: b"}}`, "")))
+	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		review, err := reviewed(b)
+		if err != nil {
+			return
+		}
+		r := review.Response
+		if r == nil || !r.Allowed && (r.Result == nil || r.Result.Message == "") {
+			t.Errorf("an answer without a reason: %+v", r)
+		}
+		if _, err := json.Marshal(review); err != nil {
+			t.Error(err)
+		}
+	})
+}
