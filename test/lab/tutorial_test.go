@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"hasp/test/document"
 	"hasp/test/meshtest"
 )
 
@@ -24,7 +25,7 @@ func TestTutorial(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := commands(string(doc))
+	list, err := document.Commands(string(doc))
 	if err != nil {
 		t.Fatalf("docs/lab.md: %v", err)
 	}
@@ -36,24 +37,24 @@ func TestTutorial(t *testing.T) {
 	defer cancel()
 	cmd := m.Cmd(ctx, "sh")
 	cmd.Dir = m.Demo()
-	sh, err := newShell(cmd)
+	sh, err := document.Open(cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer sh.close()
+	defer sh.Close()
 	for _, c := range list {
 		var got string
-		run := func() { got, _, err = sh.run(c.text) }
-		if changes.MatchString(c.text) {
+		run := func() { got, _, err = sh.Run(c.Text) }
+		if changes.MatchString(c.Text) {
 			m.Change(t, run) // a person is slower than the mesh
 		} else {
 			run()
 		}
 		if err != nil {
-			t.Fatalf("docs/lab.md:%d: %s: %v\n%s", c.line, c.text, err, got)
+			t.Fatalf("docs/lab.md:%d: %s: %v\n%s", c.Line, c.Text, err, got)
 		}
-		if !matches(c.want, lines(got)) {
-			t.Fatalf("docs/lab.md:%d: $ %s\nprinted\n%s\nand not\n%s", c.line, c.text, got, strings.Join(c.want, "\n"))
+		if !c.Shows(got) {
+			t.Fatalf("docs/lab.md:%d: $ %s\nprinted\n%s\nand not\n%s", c.Line, c.Text, got, strings.Join(c.Want, "\n"))
 		}
 	}
 }

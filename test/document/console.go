@@ -1,25 +1,31 @@
-// Package lab is the rung that walks the lab: the demo as everybody starts it,
-// with the outcomes that the lab's document promises, and the tutorial in docs,
-// whose commands are run and whose outputs are compared.
-package lab
+// Package document types what a document shows and compares what comes: its
+// console blocks are commands of one session and their outputs.
+//
+//	list, err := document.Commands(text)
+//	sh, err := document.Open(exec.Command("sh"))
+//	for _, c := range list {
+//		got, _, err := sh.Run(c.Text)
+//		... c.Shows(got) ...
+//	}
+package document
 
 import (
 	"fmt"
 	"strings"
 )
 
-// command is one of a document's console blocks.
-type command struct {
-	line int // in the document
-	text string
-	want []string // lines of output
+// Command of a document.
+type Command struct {
+	Line int // in the document
+	Text string
+	Want []string // lines of output
 }
 
-// commands finds those of a Markdown document: in blocks that begin with
+// Commands finds those of a Markdown document: in blocks that begin with
 // ```console, a line after "$ " is typed, one after "> " continues it, and what
 // follows up to the next is its output.
-func commands(doc string) ([]command, error) {
-	var out []command
+func Commands(doc string) ([]Command, error) {
+	var out []Command
 	begin := 0 // line of the block's fence
 	for n, line := range strings.Split(doc, "\n") {
 		n++
@@ -30,14 +36,14 @@ func commands(doc string) ([]command, error) {
 		case line == "```":
 			begin = 0
 		case strings.HasPrefix(line, "$ "):
-			out = append(out, command{line: n, text: line[2:]})
-		case len(out) == 0 || out[len(out)-1].line < begin:
+			out = append(out, Command{Line: n, Text: line[2:]})
+		case len(out) == 0 || out[len(out)-1].Line < begin:
 			return nil, fmt.Errorf("line %d: a console block begins with a command", n)
-		case strings.HasPrefix(line, "> ") && len(out[len(out)-1].want) == 0:
-			out[len(out)-1].text += "\n" + line[2:]
+		case strings.HasPrefix(line, "> ") && len(out[len(out)-1].Want) == 0:
+			out[len(out)-1].Text += "\n" + line[2:]
 		default:
 			c := &out[len(out)-1]
-			c.want = append(c.want, line)
+			c.Want = append(c.Want, line)
 		}
 	}
 	if begin > 0 {
@@ -46,9 +52,11 @@ func commands(doc string) ([]command, error) {
 	return out, nil
 }
 
-// matches compares output with what a document shows. A line "..." there stands
-// for any lines, and three dots within a line for any text. Space at the end of
-// a line, and how much of it there is between words, does not matter.
+// Shows reports whether output is what the document shows. A line "..." there
+// stands for any lines, and three dots within a line for any text. Space at the
+// end of a line, and how much of it there is between words, does not matter.
+func (c Command) Shows(output string) bool { return matches(c.Want, lines(output)) }
+
 func matches(want, got []string) bool {
 	if len(want) == 0 {
 		return len(got) == 0

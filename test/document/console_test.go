@@ -1,4 +1,4 @@
-package lab
+package document
 
 import (
 	"testing"
@@ -8,16 +8,16 @@ import (
 
 func TestCommands(t *testing.T) {
 	doc := "# Title\n\n```sh\n$ not run\n```\n```console\n$ one \\\n> more\nout\n\n> quoted\n$ two\n```\ntext\n```console\n$ three\n```\n"
-	got, err := commands(doc)
+	got, err := Commands(doc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []command{
+	want := []Command{
 		{7, "one \\\nmore", []string{"out", "", "> quoted"}},
 		{12, "two", nil},
 		{16, "three", nil},
 	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(command{})); diff != "" {
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	for doc, want := range map[string]string{
@@ -25,7 +25,7 @@ func TestCommands(t *testing.T) {
 		"```console\nout\n```\n":                       "line 2: a console block begins with a command",
 		"```console\n$ a\n```\n```console\nout\n```\n": "line 5: a console block begins with a command",
 	} {
-		if _, err := commands(doc); err == nil || err.Error() != want {
+		if _, err := Commands(doc); err == nil || err.Error() != want {
 			t.Errorf("%q: %v, want %s", doc, err, want)
 		}
 	}

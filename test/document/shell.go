@@ -1,4 +1,4 @@
-package lab
+package document
 
 import (
 	"bufio"
@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// shell is one session, so that what a command sets the next one has.
-type shell struct {
+// Shell is one session, so that what a command sets the next one has.
+type Shell struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Reader
@@ -20,8 +20,9 @@ type shell struct {
 // endMark follows each command's output; a document does not contain it.
 const endMark = "--- end of the command, status "
 
-// newShell starts a session; cmd is a shell that reads commands.
-func newShell(cmd *exec.Cmd) (*shell, error) {
+// Open starts a session; cmd is a shell that reads commands. Who opens it closes
+// it.
+func Open(cmd *exec.Cmd) (*Shell, error) {
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -36,11 +37,11 @@ func newShell(cmd *exec.Cmd) (*shell, error) {
 		read.Close()
 		return nil, err
 	}
-	return &shell{cmd, in, bufio.NewReader(read)}, nil
+	return &Shell{cmd, in, bufio.NewReader(read)}, nil
 }
 
-// run a command and wait for its end. It reads nothing: the input is ours.
-func (s *shell) run(text string) (output string, status int, err error) {
+// Run a command and wait for its end. It reads nothing: the input is ours.
+func (s *Shell) Run(text string) (output string, status int, err error) {
 	if _, err := fmt.Fprintf(s.in, "{ %s\n} </dev/null\nprintf '\\n%s%%d\\n' $?\n", text, endMark); err != nil {
 		return "", 0, err
 	}
@@ -58,8 +59,8 @@ func (s *shell) run(text string) (output string, status int, err error) {
 	}
 }
 
-// close ends the session.
-func (s *shell) close() error {
+// Close ends the session.
+func (s *Shell) Close() error {
 	s.in.Close()
 	return s.cmd.Wait()
 }
