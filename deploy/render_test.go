@@ -75,7 +75,18 @@ func each(t *testing.T, check func(t *testing.T, name string, objects []*unstruc
 	}
 }
 
+// rendered are the objects by values; nobody changes them.
+var rendered = map[string][]*unstructured.Unstructured{}
+
 func render(t *testing.T, values string) []*unstructured.Unstructured {
+	t.Helper()
+	if rendered[values] == nil {
+		rendered[values] = renderAnew(t, values)
+	}
+	return rendered[values]
+}
+
+func renderAnew(t *testing.T, values string) []*unstructured.Unstructured {
 	t.Helper()
 	if values == "file" {
 		b, err := os.ReadFile("hasp/values-openshift.yaml")
