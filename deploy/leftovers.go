@@ -10,8 +10,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// made are the objects of a running control plane, which no chart knows of: by
-// kind and name, in one namespace or, for an empty one, in all.
+// madeObject is one of a running control plane, which no chart knows of: by kind
+// and name, in one namespace or, for an empty one, in all. It is labelled as
+// hasp's, but for the Lease: Istio and cert-manager make others of these names.
 type madeObject struct {
 	kind
 	namespace, name string
@@ -22,6 +23,7 @@ func made() []madeObject {
 		{newKind("", "v1", "configmaps", "ConfigMap", true), "", "istio-ca-root-cert"},
 		{newKind("coordination.k8s.io", "v1", "leases", "Lease", true), Namespace, "hasp-leader"},
 		{newKind("", "v1", "secrets", "Secret", true), Namespace, "istio-ca-secret"},
+		{newKind("", "v1", "secrets", "Secret", true), Namespace, "hasp-webhook-ca"},
 	}
 }
 
@@ -29,7 +31,8 @@ func (c *Cluster) listMade(ctx context.Context, m madeObject) ([]unstructured.Un
 	o := metav1.ListOptions{FieldSelector: "metadata.name=" + m.name}
 	list, err := c.list(ctx, m.GroupVersionResource, o)
 	return slices.DeleteFunc(list, func(u unstructured.Unstructured) bool {
-		return u.GetName() != m.name || m.namespace != "" && u.GetNamespace() != m.namespace
+		return u.GetName() != m.name || m.namespace != "" && u.GetNamespace() != m.namespace ||
+			m.kind.kind != "Lease" && u.GetLabels()[ManagedByLabel] != ByHasp
 	}), err
 }
 

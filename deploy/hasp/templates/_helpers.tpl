@@ -91,3 +91,19 @@ affinity:
 {{- define "hasp.systemNamespaces" -}}
 [kube-system, kube-public, kube-node-lease, {{ .Release.Namespace }}]
 {{- end }}
+
+{{/* What a proxy proves itself with, and what it verifies the authority with. */}}
+{{- define "hasp.identityMounts" -}}
+- {name: istio-token, mountPath: /var/run/secrets/tokens, readOnly: true}
+- {name: istiod-ca-cert, mountPath: /var/run/secrets/istio, readOnly: true}
+{{- end }}
+
+{{- define "hasp.identityVolumes" -}}
+- name: istio-token
+  projected:
+    sources:
+    - serviceAccountToken: {path: istio-token, audience: istio-ca, expirationSeconds: 43200}
+- name: istiod-ca-cert
+  configMap:
+    name: istio-ca-root-cert
+{{- end }}
