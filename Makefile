@@ -49,7 +49,7 @@ lint: ## formatting and go vet
 
 # The race detector is on for all that is ours and not the API server: with it
 # the Kubernetes libraries take longer to build than all else together.
-RACE := ./api/... ./ca/... ./capture/... ./compile/... ./control/... ./dashboard/... ./mesh/... ./policy/... \
+RACE := ./api/... ./ca/... ./capture/... ./compile/... ./control/... ./dashboard/... ./inject/... ./mesh/... ./policy/... \
 	./proxy/... ./sandbox/... ./source/... ./world/... ./xds/... ./cmd/hasp-proxy/...
 
 unit: build ## unit, golden and in-process tests
@@ -79,7 +79,7 @@ test-kube: deps images kube-cluster ## the lab on a real Kubernetes (as root)
 	$(GO) test -count=1 -p 1 -timeout 40m ./test/kube/...
 
 golden: ## rewrite the golden cases; review the diff
-	$(GO) test . ./policy ./compile ./api ./cli -update
+	$(GO) test . ./policy ./compile ./api ./cli ./inject -update
 
 gen: ## generated files
 	$(GO) generate ./...

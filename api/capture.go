@@ -2,7 +2,6 @@ package api
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"net/netip"
 	"slices"
@@ -65,7 +64,7 @@ type CapturePlan struct {
 // traffic.sidecar.istio.io/, the probes of its containers, and the user of the
 // container istio-proxy where there is one (1337 otherwise). The same pod gives
 // the same plan to whoever asks: the injector, and the CNI plugin later. The
-// error joins one sentence for each annotation that cannot be followed.
+// error joins one [PodError] for each annotation that cannot be followed.
 func PlanCapture(pod *corev1.Pod) (CapturePlan, error) {
 	r := captureReader{annotations: pod.Annotations}
 	r.unsupported()
@@ -118,7 +117,7 @@ func (r *captureReader) uid(spec *corev1.PodSpec) uint32 {
 			}
 			uid := *c.SecurityContext.RunAsUser
 			if uid <= 0 || uid > math.MaxUint32 {
-				r.errs = append(r.errs, fmt.Errorf("container %s runs as user %d, by which its own connections cannot be told from the application's", ProxyContainer, uid))
+				r.errs = append(r.errs, WrongPod("spec", "container %s runs as user %d, by which its own connections cannot be told from the application's", ProxyContainer, uid))
 				return 0
 			}
 			return uint32(uid)

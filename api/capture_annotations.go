@@ -1,7 +1,6 @@
 package api
 
 import (
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -17,7 +16,7 @@ type captureReader struct {
 }
 
 func (r *captureReader) fail(key, format string, args ...any) {
-	r.errs = append(r.errs, fmt.Errorf("annotation %s: %q: %s", key, r.annotations[key], fmt.Sprintf(format, args...)))
+	r.errs = append(r.errs, WrongAnnotation(key, r.annotations[key], format, args...))
 }
 
 // CaptureAnnotations are the annotations that PlanCapture follows, sorted.

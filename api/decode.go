@@ -1,10 +1,8 @@
 package api
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	yaml "go.yaml.in/yaml/v3"
@@ -56,11 +54,7 @@ type decoder struct {
 }
 
 func (d *decoder) fail(o *Object, field, format string, args ...any) {
-	e := &Error{File: d.file, Line: o.line(field), Field: field, Detail: fmt.Sprintf(format, args...)}
-	if u, ok := o.Value.(*unstructured.Unstructured); ok && o.GVK.Kind != "" {
-		e.Object = strings.TrimSuffix(o.GVK.Kind+" "+nameOf(u), " ")
-	}
-	d.errs = append(d.errs, e)
+	d.errs = append(d.errs, o.Errorf(field, format, args...))
 }
 
 // object decodes one object, or the items of a List.
@@ -85,12 +79,8 @@ func (d *decoder) object(tree map[string]any, node *yaml.Node, base int) {
 		d.fail(o, "apiVersion", "there is no %s %s; write %s", o.GVK.GroupVersion(), k.name, strings.Join(k.apiVersions(), " or "))
 		return
 	}
-	if problems := misfits(tree, shapeOf(k.typ)); len(problems) > 0 {
-		// In the order of the file, not of the alphabet.
-		slices.SortStableFunc(problems, func(a, b problem) int { return cmp.Compare(o.line(a.field), o.line(b.field)) })
-		for _, p := range problems {
-			d.fail(o, p.field, "%s", p.detail)
-		}
+	if errs := o.misfits(k.typ); len(errs) > 0 {
+		d.errs = append(d.errs, errs...)
 		return
 	}
 	v, err := FromUnstructured(u)

@@ -1,0 +1,88 @@
+package inject
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"hasp/api"
+	"hasp/mesh"
+)
+
+// meshProbes are a pod's questions as the sidecar has to know them: sorted, and
+// each once however many containers and kinds of probe ask it.
+func meshProbes(from []api.NetworkProbe) ([]mesh.Probe, error) {
+	out := make([]mesh.Probe, 0, len(from))
+	for _, q := range from {
+		out = append(out, meshProbe(q))
+	}
+	slices.SortFunc(out, func(a, b mesh.Probe) int {
+		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Kind, b.Kind), cmp.Compare(text(a), text(b)))
+	})
+	out = slices.CompactFunc(out, func(a, b mesh.Probe) bool { return reflect.DeepEqual(a, b) })
+	if n := len(text(out)); n > maxProbes {
+		return nil, api.WrongPod("spec", "the pod's probes are %d bytes, and a sidecar is told of %d; shorten their paths and headers, or exclude their ports with %s", n, maxProbes, api.ExcludeInboundPortsKey)
+	}
+	return out, nil
+}
+
+// maxProbes bounds what goes through an argument of the sidecar; Linux takes
+// 128 KiB in one (MAX_ARG_STRLEN).
+const maxProbes = 64 << 10
+
+// meshProbe is one question as a kubelet puts it on the wire.
+func meshProbe(q api.NetworkProbe) mesh.Probe {
+	switch h := q.Handler; {
+	case h.HTTPGet != nil:
+		p := mesh.Probe{Kind: mesh.ProbeHTTP, Port: q.Port, Path: requestURI(h.HTTPGet.Path)}
+		if h.HTTPGet.Scheme == corev1.URISchemeHTTPS {
+			p.Kind = mesh.ProbeHTTPS
+		}
+		for _, header := range h.HTTPGet.HTTPHeaders {
+			if strings.EqualFold(header.Name, "Host") {
+				p.Host = header.Value
+				continue
+			}
+			p.Headers = append(p.Headers, mesh.ProbeHeader{Name: header.Name, Value: header.Value})
+		}
+		return p
+	case h.GRPC != nil:
+		p := mesh.Probe{Kind: mesh.ProbeGRPC, Port: q.Port}
+		if h.GRPC.Service != nil {
+			p.Service = *h.GRPC.Service
+		}
+		return p
+	}
+	return mesh.Probe{Kind: mesh.ProbeTCP, Port: q.Port}
+}
+
+// requestURI is what a kubelet asks for with this path of an httpGet: it reads
+// it as a URL without host, or else takes it as it is (k8s.io/kubernetes
+// pkg/probe/http formatURL).
+func requestURI(path string) string {
+	u, err := url.Parse(path)
+	if err != nil {
+		u = &url.URL{Path: path}
+	}
+	u.Scheme, u.Host = "http", "pod"
+	parsed, err := url.Parse(u.String())
+	if err != nil {
+		return (&url.URL{Path: path}).RequestURI()
+	}
+	return parsed.RequestURI()
+}
+
+// text is a value as the sidecar's arguments have it.
+func text(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("inject: probes: %v", err)) // strings and numbers only
+	}
+	return string(b)
+}
