@@ -46,14 +46,20 @@ const ProbeDoor = 15100
 // MaxProbeDoors bounds them.
 const MaxProbeDoors = 64
 
-// Doors gives each of the ports with TCP probes its door. Ports beyond
-// MaxProbeDoors have none: they are captured like any other.
-func Doors(ports []uint16) map[uint16]uint16 {
+// DoorPorts are those of the ports with TCP probes that have a door, in its
+// order: the n-th has the door ProbeDoor+n. Ports beyond MaxProbeDoors have
+// none: they are captured like any other.
+func DoorPorts(ports []uint16) []uint16 {
 	ports = slices.Clone(ports)
 	slices.Sort(ports)
 	ports = slices.Compact(ports)
+	return ports[:min(len(ports), MaxProbeDoors)]
+}
+
+// Doors gives each of the ports with TCP probes its door, as capture wants it.
+func Doors(ports []uint16) map[uint16]uint16 {
 	out := make(map[uint16]uint16, len(ports))
-	for n, port := range ports[:min(len(ports), MaxProbeDoors)] {
+	for n, port := range DoorPorts(ports) {
 		out[port] = uint16(ProbeDoor + n)
 	}
 	return out

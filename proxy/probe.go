@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/netip"
-	"slices"
 	"syscall"
 	"time"
 
@@ -56,13 +54,14 @@ func newProbes(list []mesh.Probe) (*probes, error) {
 			wrong = append(wrong, fmt.Errorf("probe of port %d: %w", d.Port, err))
 		}
 	}
-	for _, port := range slices.Sorted(maps.Keys(ps.ports)) {
-		if ps.ports[port].tcp {
-			ps.doors = append(ps.doors, port)
+	var asked []uint16
+	for port, at := range ps.ports {
+		if at.tcp {
+			asked = append(asked, port)
 		}
 	}
-	// Those beyond have no door: a connection to them always succeeds.
-	ps.doors = ps.doors[:min(len(ps.doors), mesh.MaxProbeDoors)]
+	// A connection to a port without a door always succeeds.
+	ps.doors = mesh.DoorPorts(asked)
 	return ps, errors.Join(wrong...)
 }
 
