@@ -89,6 +89,9 @@ func cluster(w *world.World, client *mesh.Workload, s *mesh.Service, port uint16
 		if e.ServicePort != port || !e.Addr.IsValid() && e.Host == "" || !hasLabels(e.Labels, labels) {
 			continue
 		}
+		if client.Role == mesh.RoleGateway && !reachable(w, s, e) {
+			continue
+		}
 		e.Labels = nil // the proxy has no use for them
 		if e.Sidecar {
 			// A port whose server mode is DISABLE takes no mesh TLS, so auto
@@ -103,6 +106,16 @@ func cluster(w *world.World, client *mesh.Workload, s *mesh.Service, port uint16
 		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port))
 	})
 	return c
+}
+
+// reachable: a gateway chooses among the endpoints of a headless service, which
+// are there ready or not, where a sidecar's workload has chosen already.
+func reachable(w *world.World, s *mesh.Service, e mesh.Endpoint) bool {
+	if !s.Headless {
+		return true
+	}
+	wl := w.Workload(e.Workload)
+	return wl == nil || wl.Ready
 }
 
 // subsetLabels are those of the subset as the client's rules define it.

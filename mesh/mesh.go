@@ -171,8 +171,10 @@ type Service struct {
 	// Addresses are the virtual addresses; none for a headless service.
 	Addresses []netip.Addr  `json:"addresses,omitempty"`
 	Ports     []ServicePort `json:"ports"`
-	Endpoints []Endpoint    `json:"endpoints,omitempty"`
-	Headless  bool          `json:"headless,omitempty"`
+	// Endpoints that can be called: the ready ones, and of a headless service
+	// all, since its clients have chosen one when they call.
+	Endpoints []Endpoint `json:"endpoints,omitempty"`
+	Headless  bool       `json:"headless,omitempty"`
 	// External is true for a ServiceEntry with location MESH_EXTERNAL, and for
 	// an ExternalName service.
 	External bool `json:"external,omitempty"`

@@ -16,8 +16,8 @@ import (
 // exportToKey is Istio's annotation of a Service with the namespaces that see it.
 const exportToKey = "networking.istio.io/exportTo"
 
-// services joins Services with what is behind them: the ready workloads that
-// their selectors pick, and what else their EndpointSlices list.
+// services joins Services with what is behind them: the ready workloads (of a
+// headless one all) that their selectors pick, and what else their EndpointSlices list.
 func services(o *Objects, workloads []*mesh.Workload, trustDomain string) []*mesh.Service {
 	d := newDirectory(workloads, trustDomain)
 	slicesOf := byService(o.EndpointSlices)
@@ -32,20 +32,24 @@ func services(o *Objects, workloads []*mesh.Workload, trustDomain string) []*mes
 			out = append(out, svc)
 			continue
 		}
+		// Who calls a headless service dials one pod, ready or not (a StatefulSet's
+		// members by name, a cached answer of DNS): its endpoints are a directory
+		// of who is at an address, not a choice.
+		notReadyToo := s.Spec.PublishNotReadyAddresses || svc.Headless
 		for _, w := range d.in[svc.Namespace] {
-			if selects(s.Spec.Selector, w.Labels) && (w.Ready || s.Spec.PublishNotReadyAddresses) {
+			if selects(s.Spec.Selector, w.Labels) && (w.Ready || notReadyToo) {
 				svc.Endpoints = append(svc.Endpoints, endpoints(svc, w, trustDomain)...)
 			}
 		}
 		for _, slice := range slicesOf[svc.Namespace+"/"+s.Name] {
-			svc.Endpoints = append(svc.Endpoints, d.listed(svc, slice, s.Spec.PublishNotReadyAddresses)...)
+			svc.Endpoints = append(svc.Endpoints, d.listed(svc, slice, notReadyToo)...)
 		}
 		svc.Endpoints = ofFamilies(svc.Endpoints, s.Spec.IPFamilies)
 		sortEndpoints(svc.Endpoints)
 		svc.Endpoints = slices.CompactFunc(svc.Endpoints, samePlace)
 		out = append(out, svc)
 	}
-	aliases(out)
+	aliases(out, d)
 	return out
 }
 
