@@ -11,3 +11,6 @@ func Apply(ns int, s Spec) error { return errPlatform }
 
 // Remove needs Linux.
 func Remove(ns int) error { return errPlatform }
+
+// Installed needs Linux.
+func Installed(ns int) (bool, error) { return false, errPlatform }

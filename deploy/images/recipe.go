@@ -47,6 +47,7 @@ var (
 var recipes = []recipe{
 	{name: "hasp", title: "hasp", description: "control plane, CA and command line of the hasp service mesh", program: "hasp", user: meshUser},
 	{name: "hasp-proxy", title: "hasp-proxy", description: "sidecar and ingress gateway of the hasp service mesh", program: "hasp-proxy", user: meshUser},
+	{name: "hasp-cni", title: "hasp-cni", description: "CNI plugin and node agent of the hasp service mesh", program: "hasp-cni", user: root}, // its files are the node's
 	demo("app-ui", "the web pages"),
 	demo("boards", "the items and boards, as JSON"),
 	demo("boards-mongodb", "the boards' database"),
