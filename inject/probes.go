@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -36,11 +35,11 @@ func meshProbes(from []api.NetworkProbe) ([]mesh.Probe, error) {
 // 128 KiB in one (MAX_ARG_STRLEN).
 const maxProbes = 64 << 10
 
-// meshProbe is one question as a kubelet puts it on the wire.
+// meshProbe is one question; the sidecar knows how a kubelet puts it on the wire.
 func meshProbe(q api.NetworkProbe) mesh.Probe {
 	switch h := q.Handler; {
 	case h.HTTPGet != nil:
-		p := mesh.Probe{Kind: mesh.ProbeHTTP, Port: q.Port, Path: requestURI(h.HTTPGet.Path)}
+		p := mesh.Probe{Kind: mesh.ProbeHTTP, Port: q.Port, Path: cmp.Or(h.HTTPGet.Path, "/")}
 		if h.HTTPGet.Scheme == corev1.URISchemeHTTPS {
 			p.Kind = mesh.ProbeHTTPS
 		}
@@ -60,22 +59,6 @@ func meshProbe(q api.NetworkProbe) mesh.Probe {
 		return p
 	}
 	return mesh.Probe{Kind: mesh.ProbeTCP, Port: q.Port}
-}
-
-// requestURI is what a kubelet asks for with this path of an httpGet: it reads
-// it as a URL without host, or else takes it as it is (k8s.io/kubernetes
-// pkg/probe/http formatURL).
-func requestURI(path string) string {
-	u, err := url.Parse(path)
-	if err != nil {
-		u = &url.URL{Path: path}
-	}
-	u.Scheme, u.Host = "http", "pod"
-	parsed, err := url.Parse(u.String())
-	if err != nil {
-		return (&url.URL{Path: path}).RequestURI()
-	}
-	return parsed.RequestURI()
 }
 
 // text is a value as the sidecar's arguments have it.

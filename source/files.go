@@ -20,41 +20,49 @@ import (
 // and line. An object without a namespace is in namespace, as kubectl -n would
 // put it.
 func FromFiles(in io.Reader, namespace string, paths ...string) (*world.World, []Problem, error) {
-	var files []string
-	for _, p := range paths {
-		found, err := manifests(p)
-		if err != nil {
-			return nil, nil, err
-		}
-		files = append(files, found...)
-	}
+	objects, err := ReadManifests(in, paths...)
+	errs := []error{err}
 	var o Objects
-	var errs []error
-	for _, f := range files {
-		data, err := readAll(in, f)
-		if err != nil {
-			return nil, nil, err
-		}
-		objects, err := api.Decode(f, data)
-		if err != nil {
+	for _, obj := range objects {
+		if err := invalid(obj); err != nil {
 			errs = append(errs, err)
+			continue
 		}
-		for _, obj := range objects {
-			if err := invalid(obj); err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			if m := obj.Meta(); m.GetNamespace() == "" && namespaced(obj) {
-				m.SetNamespace(namespace)
-			}
-			o.add(obj.Value)
+		if m := obj.Meta(); m.GetNamespace() == "" && namespaced(obj) {
+			m.SetNamespace(namespace)
 		}
+		o.add(obj.Value)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, nil, err
 	}
 	w, problems := Build(&o, "")
 	return w, problems, nil
+}
+
+// ReadManifests decodes the objects of files, directories or "-" for in, as
+// FromFiles finds them, and validates none. The objects without an error are
+// returned beside the errors of the others.
+func ReadManifests(in io.Reader, paths ...string) ([]api.Object, error) {
+	var files []string
+	for _, p := range paths {
+		found, err := manifests(p)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, found...)
+	}
+	var objects []api.Object
+	var errs []error
+	for _, f := range files {
+		data, err := readAll(in, f)
+		if err != nil {
+			return nil, err
+		}
+		found, err := api.Decode(f, data)
+		objects, errs = append(objects, found...), append(errs, err)
+	}
+	return objects, errors.Join(errs...)
 }
 
 // invalid is what api.Validate finds, each finding with its file and line.
