@@ -13,28 +13,29 @@ import (
 )
 
 // FromCluster builds a World from one listing of everything: what a command
-// does that looks once. Whoever may not read Secrets gets a World without
-// gateways' certificates, which policy has no need of; any other refusal is an
-// error, since a policy that was not read would make the answer wrong.
+// does that looks once. It asks for no Secret, since only a gateway's proxy has
+// a use for keys, and whoever asks about policy need not be trusted with them.
 func FromCluster(ctx context.Context, client dynamic.Interface) (*world.World, []Problem, error) {
 	var o Objects
 	for _, r := range Resources() {
-		list, err := client.Resource(r).List(ctx, metav1.ListOptions{})
-		if apierrors.IsNotFound(err) {
-			continue // a cluster without this kind
-		}
-		if apierrors.IsForbidden(err) && r.Resource == "secrets" {
+		if r == secretResource {
 			continue
 		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("list %s: %w", r.Resource, err)
-		}
-		for i := range list.Items {
-			v, err := api.FromUnstructured(&list.Items[i])
-			if err != nil {
-				return nil, nil, err
+		for _, namespace := range (Scope{}).namespaces(r) {
+			list, err := client.Resource(r).Namespace(namespace).List(ctx, metav1.ListOptions{})
+			if apierrors.IsNotFound(err) {
+				continue // a cluster without this kind
 			}
-			o.add(v)
+			if err != nil {
+				return nil, nil, fmt.Errorf("list %s: %w", r.Resource, err)
+			}
+			for i := range list.Items {
+				v, err := api.FromUnstructured(&list.Items[i])
+				if err != nil {
+					return nil, nil, err
+				}
+				o.add(v)
+			}
 		}
 	}
 	w, problems := Build(&o, "")

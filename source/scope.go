@@ -6,6 +6,11 @@ import (
 	"hasp/api"
 )
 
+var (
+	configMapResource = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+	secretResource    = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
+)
+
 // Scope is how much of a cluster a Watcher may read. The zero value reads all
 // namespaces.
 type Scope struct {
@@ -19,9 +24,9 @@ type Scope struct {
 // only the mesh-wide settings matter, wherever hasp runs.
 func (s Scope) namespaces(r schema.GroupVersionResource) []string {
 	switch {
-	case r.Group == "" && r.Resource == "configmaps":
+	case r == configMapResource:
 		return []string{api.DefaultMeshConfig().RootNamespace}
-	case r.Group == "" && r.Resource == "secrets" && len(s.Secrets) > 0:
+	case r == secretResource && len(s.Secrets) > 0:
 		return s.Secrets
 	}
 	return []string{""}

@@ -98,7 +98,8 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// refuse is how an API server answers lists of a resource; "" is any namespace.
+// refuse is how an API server answers lists of a resource outside of the
+// namespace that is allowed.
 func refuse(c *fake.FakeDynamicClient, resource, allowed string, err error) {
 	c.PrependReactor("list", resource, func(a clienttesting.Action) (bool, runtime.Object, error) {
 		return allowed == "" || a.GetNamespace() != allowed, nil, err
@@ -199,10 +200,12 @@ func TestKindsThatAreNotThere(t *testing.T) {
 	until(t, "the kind is read", func() bool { return len(w.Objects().PeerAuthentications) == 1 })
 }
 
-// TestForbiddenToList: a command does without Secrets, and not without policy.
+// TestForbiddenToList: a command does without Secrets and others' ConfigMaps, and
+// not without policy.
 func TestForbiddenToList(t *testing.T) {
 	c := fakeCluster(t, beat("1", "True"))
 	refuse(c, "secrets", "", forbidden("secrets"))
+	refuse(c, "configmaps", "istio-system", forbidden("configmaps"))
 	w, _, err := source.FromCluster(t.Context(), c)
 	if err != nil || w.Workload("shop/web-1") == nil {
 		t.Errorf("without Secrets: %v", err)
