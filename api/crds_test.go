@@ -48,14 +48,15 @@ func TestCRDsHaveIstiosNames(t *testing.T) {
 		got[name] = strings.Join(s, " ")
 	}
 	want := map[string]string{
-		"policies.authentication.istio.io":      "Policy Namespaced  v1alpha1 | Age",
-		"meshpolicies.authentication.istio.io":  "MeshPolicy Cluster  v1alpha1 | Age",
-		"destinationrules.networking.istio.io":  "DestinationRule Namespaced dr v1 v1alpha3 v1beta1 | Host Age",
-		"gateways.networking.istio.io":          "Gateway Namespaced gw v1 v1alpha3 v1beta1 |",
-		"serviceentries.networking.istio.io":    "ServiceEntry Namespaced se v1 v1alpha3 v1beta1 | Hosts Location Resolution Age",
-		"virtualservices.networking.istio.io":   "VirtualService Namespaced vs v1 v1alpha3 v1beta1 | Gateways Hosts Age",
-		"workloadentries.networking.istio.io":   "WorkloadEntry Namespaced we v1 v1alpha3 v1beta1 | Age Address",
-		"peerauthentications.security.istio.io": "PeerAuthentication Namespaced pa v1 v1beta1 | Mode Age",
+		"policies.authentication.istio.io":        "Policy Namespaced  v1alpha1 | Age",
+		"meshpolicies.authentication.istio.io":    "MeshPolicy Cluster  v1alpha1 | Age",
+		"destinationrules.networking.istio.io":    "DestinationRule Namespaced dr v1 v1alpha3 v1beta1 | Host Age",
+		"gateways.networking.istio.io":            "Gateway Namespaced gw v1 v1alpha3 v1beta1 |",
+		"serviceentries.networking.istio.io":      "ServiceEntry Namespaced se v1 v1alpha3 v1beta1 | Hosts Location Resolution Age",
+		"virtualservices.networking.istio.io":     "VirtualService Namespaced vs v1 v1alpha3 v1beta1 | Gateways Hosts Age",
+		"workloadentries.networking.istio.io":     "WorkloadEntry Namespaced we v1 v1alpha3 v1beta1 | Age Address",
+		"peerauthentications.security.istio.io":   "PeerAuthentication Namespaced pa v1 v1beta1 | Mode Age",
+		"authorizationpolicies.security.istio.io": "AuthorizationPolicy Namespaced ap v1 v1beta1 | Action Age",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)

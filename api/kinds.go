@@ -42,6 +42,7 @@ func kinds() []kind {
 		{GroupNetworking, "VirtualService", istio, reflect.TypeFor[networking.VirtualService]()},
 
 		{GroupSecurity, "PeerAuthentication", []string{"v1", "v1beta1"}, reflect.TypeFor[security.PeerAuthentication]()},
+		{GroupSecurity, "AuthorizationPolicy", []string{"v1", "v1beta1"}, reflect.TypeFor[security.AuthorizationPolicy]()},
 
 		{"", "Namespace", []string{"v1"}, reflect.TypeFor[corev1.Namespace]()},
 		{"", "Service", []string{"v1"}, reflect.TypeFor[corev1.Service]()},

@@ -52,6 +52,8 @@ func validateTyped(obj any) field.ErrorList {
 		return validateMeshPolicy(o)
 	case *security.PeerAuthentication:
 		return validatePeerAuthentication(spec, &o.Spec)
+	case *security.AuthorizationPolicy:
+		return validateAuthorizationPolicy(spec, &o.Spec)
 	case *networking.DestinationRule:
 		return validateDestinationRule(spec, o.Namespace, &o.Spec)
 	case *networking.ServiceEntry:

@@ -49,6 +49,8 @@ func typedWarnings(obj any) []string {
 		if o.Spec.Selector != nil && len(o.Spec.Selector.MatchLabels) == 0 {
 			w.add(spec.Child("selector"), "no labels: it is for the whole namespace")
 		}
+	case *security.AuthorizationPolicy:
+		w.authorizationPolicy(spec, o)
 	case *networking.DestinationRule:
 		w.destinationRule(spec, &o.Spec)
 	case *networking.Gateway:

@@ -100,6 +100,7 @@ func inbound(w *world.World, wl *mesh.Workload) mesh.Inbound {
 	for _, p := range ports {
 		in.Ports = append(in.Ports, decide(w, wl, p))
 	}
+	in.Authorization = policy.Authorization(w, wl)
 	slices.SortFunc(in.Ports, func(a, b mesh.InboundPort) int { return cmp.Compare(a.Port, b.Port) })
 	return in
 }

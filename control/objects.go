@@ -144,6 +144,7 @@ func statusKinds() []statusKind {
 		{"Policy", "policies", func(o *source.Objects) []metav1.Object { return metas(o.Policies) }},
 		{"MeshPolicy", "meshpolicies", func(o *source.Objects) []metav1.Object { return metas(o.MeshPolicies) }},
 		{"PeerAuthentication", "peerauthentications", func(o *source.Objects) []metav1.Object { return metas(o.PeerAuthentications) }},
+		{"AuthorizationPolicy", "authorizationpolicies", func(o *source.Objects) []metav1.Object { return metas(o.AuthorizationPolicies) }},
 		{"DestinationRule", "destinationrules", func(o *source.Objects) []metav1.Object { return metas(o.DestinationRules) }},
 		{"ServiceEntry", "serviceentries", func(o *source.Objects) []metav1.Object { return metas(o.ServiceEntries) }},
 		{"Gateway", "gateways", func(o *source.Objects) []metav1.Object { return metas(o.Gateways) }},

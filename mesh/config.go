@@ -32,6 +32,8 @@ type Inbound struct {
 	// Default is for every port not listed; its Port is 0.
 	Default InboundPort   `json:"default"`
 	Ports   []InboundPort `json:"ports,omitempty"` // by Port
+	// Authorization of callers, on top of the mode.
+	Authorization Authorization `json:"authorization,omitzero"`
 }
 
 // InboundPort is one port of the workload.

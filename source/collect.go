@@ -29,6 +29,7 @@ func Resources() []schema.GroupVersionResource {
 		gvr("authentication.istio.io", "v1alpha1", "policies"),
 		gvr("authentication.istio.io", "v1alpha1", "meshpolicies"),
 		gvr("security.istio.io", "v1", "peerauthentications"),
+		gvr("security.istio.io", "v1", "authorizationpolicies"),
 		gvr("networking.istio.io", "v1", "destinationrules"),
 		gvr("networking.istio.io", "v1", "serviceentries"),
 		gvr("networking.istio.io", "v1", "workloadentries"),
@@ -61,6 +62,8 @@ func (o *Objects) add(v any) bool {
 		o.MeshPolicies = append(o.MeshPolicies, v)
 	case *security.PeerAuthentication:
 		o.PeerAuthentications = append(o.PeerAuthentications, v)
+	case *security.AuthorizationPolicy:
+		o.AuthorizationPolicies = append(o.AuthorizationPolicies, v)
 	case *networking.DestinationRule:
 		o.DestinationRules = append(o.DestinationRules, v)
 	case *networking.ServiceEntry:

@@ -40,14 +40,15 @@ type Objects struct {
 	// EndpointSlices, where there are any, add to what selectors find.
 	EndpointSlices []*discoveryv1.EndpointSlice
 
-	Policies            []*api.Policy
-	MeshPolicies        []*api.MeshPolicy
-	PeerAuthentications []*security.PeerAuthentication
-	DestinationRules    []*networking.DestinationRule
-	ServiceEntries      []*networking.ServiceEntry
-	WorkloadEntries     []*networking.WorkloadEntry
-	Gateways            []*networking.Gateway
-	VirtualServices     []*networking.VirtualService
+	Policies              []*api.Policy
+	MeshPolicies          []*api.MeshPolicy
+	PeerAuthentications   []*security.PeerAuthentication
+	AuthorizationPolicies []*security.AuthorizationPolicy
+	DestinationRules      []*networking.DestinationRule
+	ServiceEntries        []*networking.ServiceEntry
+	WorkloadEntries       []*networking.WorkloadEntry
+	Gateways              []*networking.Gateway
+	VirtualServices       []*networking.VirtualService
 }
 
 // Problem is something an object says that could not be used. The rest of the
@@ -74,6 +75,7 @@ func Build(o *Objects, trustDomain string) (*world.World, []Problem) {
 	w.Policies = sorted(o.Policies)
 	w.MeshPolicies = sorted(o.MeshPolicies)
 	w.PeerAuthentications = sorted(o.PeerAuthentications)
+	w.AuthorizationPolicies = sorted(o.AuthorizationPolicies)
 	w.DestinationRules = sorted(o.DestinationRules)
 	w.Gateways = sorted(o.Gateways)
 	w.VirtualServices = sorted(o.VirtualServices)

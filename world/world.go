@@ -23,12 +23,13 @@ type World struct {
 	Services  []*mesh.Service  // by Namespace, Hostname
 	Workloads []*mesh.Workload // by Namespace, Name
 
-	Policies            []*api.Policy
-	MeshPolicies        []*api.MeshPolicy
-	PeerAuthentications []*security.PeerAuthentication
-	DestinationRules    []*networking.DestinationRule
-	Gateways            []*networking.Gateway
-	VirtualServices     []*networking.VirtualService
+	Policies              []*api.Policy
+	MeshPolicies          []*api.MeshPolicy
+	PeerAuthentications   []*security.PeerAuthentication
+	AuthorizationPolicies []*security.AuthorizationPolicy
+	DestinationRules      []*networking.DestinationRule
+	Gateways              []*networking.Gateway
+	VirtualServices       []*networking.VirtualService
 
 	// Secrets are the TLS Secrets that Gateways name, by NAMESPACE/NAME.
 	Secrets map[string]mesh.Secret

@@ -101,6 +101,9 @@ func (g gen) peer() mesh.Peer {
 
 func (g gen) capture(c *mesh.ProxyConfig) {
 	c.Inbound.Default = g.inbound(0)
+	if g.yes() {
+		c.Inbound.Authorization = g.authorization()
+	}
 	for port := range 4 {
 		if g.yes() {
 			c.Inbound.Ports = append(c.Inbound.Ports, g.inbound(uint16(8080+port)))
@@ -120,6 +123,36 @@ func (g gen) capture(c *mesh.ProxyConfig) {
 	slices.SortFunc(c.Outbound.Listeners, func(a, b mesh.Listener) int {
 		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port))
 	})
+}
+
+func (g gen) authorization() mesh.Authorization {
+	block := func() netip.Prefix { return netip.PrefixFrom(g.addr(), 8+g.IntN(25)).Masked() }
+	word := func() string { return pick(g, "*", g.word(), g.word()+"*", "*"+g.word()) }
+	rule := func() mesh.AuthorizationRule {
+		return mesh.AuthorizationRule{
+			From: some(g, 2, func() mesh.AuthorizationSource {
+				return mesh.AuthorizationSource{
+					Principals: some(g, 2, word), NotPrincipals: some(g, 2, word), Namespaces: some(g, 2, word), NotNamespaces: some(g, 2, word),
+					ServiceAccounts: some(g, 2, g.workload), TrustDomains: some(g, 2, word), IPBlocks: some(g, 2, block), NotIPBlocks: some(g, 2, block),
+				}
+			}),
+			To: some(g, 2, func() mesh.AuthorizationTarget {
+				return mesh.AuthorizationTarget{Ports: some(g, 2, g.port), NotPorts: some(g, 2, g.port)}
+			}),
+			When: some(g, 3, func() mesh.AuthorizationCondition {
+				return pick(g,
+					mesh.AuthorizationCondition{Key: mesh.KeySourceNamespace, Values: some(g, 2, word)},
+					mesh.AuthorizationCondition{Key: mesh.KeySourceServiceAccount, NotValues: some(g, 2, word)},
+					mesh.AuthorizationCondition{Key: mesh.KeySourceIP, Values: []string{"10.0.0.1", "fd00::/8"}},
+					mesh.AuthorizationCondition{Key: mesh.KeyDestinationPort, Values: []string{"8080"}},
+					mesh.AuthorizationCondition{Key: mesh.KeyDestinationIP, NotValues: []string{"10.0.0.0/8"}})
+			}),
+		}
+	}
+	rules := func() mesh.AuthorizationRules {
+		return mesh.AuthorizationRules{Origin: g.origin(), Rules: some(g, 3, rule)}
+	}
+	return mesh.Authorization{Deny: some(g, 2, rules), Allow: some(g, 2, rules)}
 }
 
 func (g gen) inbound(port uint16) mesh.InboundPort {

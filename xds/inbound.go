@@ -60,7 +60,7 @@ func chainsOf(m mesh.Mode) []chainKind {
 // gateway that is given none has none.
 func (e *encoder) inbound() error {
 	in := e.c.Inbound
-	if e.c.Role == mesh.RoleGateway && in.Default == (mesh.InboundPort{}) && len(in.Ports) == 0 {
+	if e.c.Role == mesh.RoleGateway && in.Default == (mesh.InboundPort{}) && len(in.Ports) == 0 && in.Authorization.IsZero() {
 		return nil
 	}
 	if in.Default.Port != 0 {
@@ -75,12 +75,19 @@ func (e *encoder) inbound() error {
 	if l.ListenerFilters, err = listenerFilters(origDstFilter, inspectFilter); err != nil {
 		return err
 	}
+	if l.Metadata, err = metadata(map[string]any{haspKey: listenerMeta{in.Authorization}}); err != nil {
+		return err
+	}
+	guards, err := rbac(in.Authorization)
+	if err != nil {
+		return err
+	}
 	for _, p := range append(slices.Clone(in.Ports), in.Default) {
 		cluster := inboundCluster(p.Port)
 		if err := e.add(ClusterType, cluster, e.originalDst(cluster, true)); err != nil {
 			return err
 		}
-		chains, err := e.portChains(p, cluster)
+		chains, err := e.portChains(p, cluster, guards)
 		if err != nil {
 			return fmt.Errorf("inbound port %d: %w", p.Port, err)
 		}
@@ -96,7 +103,7 @@ func inboundCluster(port uint16) string {
 	return fmt.Sprintf("%s%d||", inboundPrefix, port)
 }
 
-func (e *encoder) portChains(p mesh.InboundPort, cluster string) ([]*listenerv3.FilterChain, error) {
+func (e *encoder) portChains(p mesh.InboundPort, cluster string, guards []*listenerv3.Filter) ([]*listenerv3.FilterChain, error) {
 	md, err := metadata(map[string]any{haspKey: portMeta{p.Mode, p.Origin, p.Protocol, p.Service}})
 	if err != nil {
 		return nil, err
@@ -107,7 +114,7 @@ func (e *encoder) portChains(p mesh.InboundPort, cluster string) ([]*listenerv3.
 	}
 	var out []*listenerv3.FilterChain
 	for _, kind := range chainsOf(p.Mode) {
-		fc := &listenerv3.FilterChain{Name: chainName(p.Port, kind), FilterChainMatch: kind.match(p.Port), Filters: []*listenerv3.Filter{filter}, Metadata: md}
+		fc := &listenerv3.FilterChain{Name: chainName(p.Port, kind), FilterChainMatch: kind.match(p.Port), Filters: append(slices.Clone(guards), filter), Metadata: md}
 		if kind.tls {
 			fc.TransportSocket, err = downstream(tlsShape{cert: ownCert, roots: meshRoots, alpn: []string{alpnIstio}}, e.c.MinTLS, true)
 			if err != nil {
@@ -139,12 +146,17 @@ func (k chainKind) match(port uint16) *listenerv3.FilterChainMatch {
 
 // readInbound is the reverse of inbound.
 func (d *decoder) readInbound(l *listenerv3.Listener) error {
-	if err := only(l, "name", "address", "additional_addresses", "traffic_direction", "use_original_dst", "listener_filters", "filter_chains"); err != nil {
+	if err := only(l, "name", "address", "additional_addresses", "traffic_direction", "use_original_dst", "listener_filters", "filter_chains", "metadata"); err != nil {
 		return err
 	}
 	if host, port, err := readAddress(l.GetAddress()); err != nil || host != "0.0.0.0" || port != inboundPort {
 		return fmt.Errorf("address: only 0.0.0.0:%d is supported", inboundPort)
 	}
+	var meta listenerMeta
+	if err := readMetadata(l.GetMetadata(), map[string]any{haspKey: &meta}); err != nil {
+		return err
+	}
+	d.c.Inbound.Authorization = meta.Authorization
 	ports := map[uint16]*mesh.InboundPort{}
 	kinds := map[uint16][]chainKind{}
 	for i, fc := range l.GetFilterChains() {
@@ -193,7 +205,11 @@ func (d *decoder) readPortChain(fc *listenerv3.FilterChain) (p mesh.InboundPort,
 	if kind, err = readKind(fc); err != nil {
 		return p, kind, err
 	}
-	cluster, err := d.readTCPProxy(fc.GetFilters())
+	filters, err := readRBAC(fc.GetFilters(), d.c.Inbound.Authorization)
+	if err != nil {
+		return p, kind, err
+	}
+	cluster, err := d.readTCPProxy(filters)
 	if err != nil {
 		return p, kind, err
 	}

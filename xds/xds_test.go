@@ -12,7 +12,7 @@ import (
 	"hasp/xds"
 )
 
-var sameAddr = cmpopts.EquateComparable(netip.Addr{})
+var sameAddr = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
 
 // The property the package stands on. A failure prints the seed that makes it.
 func TestDecodeOfEncodeIsTheSame(t *testing.T) {

@@ -26,6 +26,7 @@ var served = []string{
 	"virtualservices.networking.istio.io",
 	"workloadentries.networking.istio.io",
 	"peerauthentications.security.istio.io",
+	"authorizationpolicies.security.istio.io",
 }
 
 // source is the file within the module.

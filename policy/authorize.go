@@ -1,0 +1,132 @@
+package policy
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	securityapi "istio.io/api/security/v1beta1"
+	security "istio.io/client-go/pkg/apis/security/v1"
+
+	"hasp/api"
+	"hasp/mesh"
+	"hasp/policy/authz"
+	"hasp/world"
+)
+
+// Authorization collects the AuthorizationPolicy objects that apply to a
+// workload: those of its namespace and of the root namespace, without a
+// selector or with one that picks it (in the root namespace too, as in Istio).
+// A dry run and AUDIT decide nothing.
+//
+// hasp judges connections, not requests. A rule that asks about requests
+// (paths, methods, hosts, request principals, headers) is read as Istio reads
+// it on a TCP port: in an ALLOW it never matches, in a DENY it matches as if
+// the field were absent. So neither lets anybody in who should be out.
+func Authorization(w *world.World, wl *mesh.Workload) mesh.Authorization {
+	var a mesh.Authorization
+	root := w.Mesh.RootNamespace
+	for _, p := range oldestFirst(w.AuthorizationPolicies) {
+		selector := p.Spec.GetSelector().GetMatchLabels()
+		if p.Namespace != root && p.Namespace != wl.Namespace || !subsetOf(selector, wl.Labels) ||
+			api.TargetsElsewhere(&p.Spec) || api.DryRun(p.Annotations) {
+			continue
+		}
+		out := mesh.AuthorizationRules{Origin: authorizationOrigin(p, root)}
+		deny := p.Spec.GetAction() == securityapi.AuthorizationPolicy_DENY
+		for _, r := range p.Spec.GetRules() {
+			if rule, ok := authorizationRule(r, deny, p.Namespace); ok {
+				out.Rules = append(out.Rules, rule)
+			}
+		}
+		switch p.Spec.GetAction() {
+		case securityapi.AuthorizationPolicy_DENY:
+			a.Deny = append(a.Deny, out)
+		case securityapi.AuthorizationPolicy_ALLOW:
+			a.Allow = append(a.Allow, out)
+		}
+	}
+	return a
+}
+
+func authorizationOrigin(p *security.AuthorizationPolicy, root string) mesh.Origin {
+	o := mesh.Origin{Kind: "AuthorizationPolicy", Namespace: p.Namespace, Name: p.Name, Level: mesh.LevelNamespace}
+	switch {
+	case len(p.Spec.GetSelector().GetMatchLabels()) > 0:
+		o.Level = mesh.LevelWorkload
+	case p.Namespace == root:
+		o.Level = mesh.LevelMesh
+	}
+	return o
+}
+
+// authorizationRule is false for a rule that cannot match a connection.
+func authorizationRule(r *securityapi.Rule, deny bool, namespace string) (out mesh.AuthorizationRule, ok bool) {
+	for _, f := range r.GetFrom() {
+		if s := f.GetSource(); deny || !api.AboutRequestsSource(s) {
+			out.From = append(out.From, authorizationSource(s, namespace))
+		}
+	}
+	for _, t := range r.GetTo() {
+		if o := t.GetOperation(); deny || !api.AboutRequestsOperation(o) {
+			out.To = append(out.To, mesh.AuthorizationTarget{Ports: portNumbers(o.GetPorts()), NotPorts: portNumbers(o.GetNotPorts())})
+		}
+	}
+	if len(r.GetFrom()) > 0 && len(out.From) == 0 || len(r.GetTo()) > 0 && len(out.To) == 0 {
+		return out, false
+	}
+	for _, c := range r.GetWhen() {
+		switch {
+		case !api.AboutRequestsKey(c.GetKey()):
+			out.When = append(out.When, mesh.AuthorizationCondition{
+				Key: mesh.AuthorizationKey(c.GetKey()), Values: c.GetValues(), NotValues: c.GetNotValues(),
+			})
+		case !deny:
+			return out, false
+		}
+	}
+	return out, true
+}
+
+func authorizationSource(s *securityapi.Source, namespace string) mesh.AuthorizationSource {
+	return mesh.AuthorizationSource{
+		Principals: s.GetPrincipals(), NotPrincipals: s.GetNotPrincipals(),
+		Namespaces: s.GetNamespaces(), NotNamespaces: s.GetNotNamespaces(),
+		ServiceAccounts:    accounts(s.GetServiceAccounts(), namespace),
+		NotServiceAccounts: accounts(s.GetNotServiceAccounts(), namespace),
+		TrustDomains:       s.GetTrustDomains(), NotTrustDomains: s.GetNotTrustDomains(),
+		IPBlocks: prefixes(s.GetIpBlocks()), NotIPBlocks: prefixes(s.GetNotIpBlocks()),
+	}
+}
+
+// accounts: one without a namespace is of the object's.
+func accounts(list []string, namespace string) []string {
+	var out []string
+	for _, s := range list {
+		if !strings.Contains(s, "/") {
+			s = namespace + "/" + s
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// portNumbers and prefixes keep a value that does not parse, which the API
+// server refuses, from widening a list: it becomes one that matches nothing.
+func portNumbers(list []string) []uint16 {
+	var out []uint16
+	for _, s := range list {
+		n, _ := strconv.ParseUint(s, 10, 16)
+		out = append(out, uint16(n))
+	}
+	return out
+}
+
+func prefixes(list []string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range list {
+		p, _ := authz.ParseBlock(s)
+		out = append(out, p)
+	}
+	return out
+}
