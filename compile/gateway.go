@@ -12,6 +12,7 @@ import (
 	networking "istio.io/client-go/pkg/apis/networking/v1"
 
 	"hasp/mesh"
+	"hasp/policy"
 	"hasp/world"
 )
 
@@ -24,6 +25,10 @@ func gateway(w *world.World, wl *mesh.Workload, c *mesh.ProxyConfig) []Diagnosti
 	slices.SortStableFunc(gateways, func(a, b *networking.Gateway) int {
 		return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)
 	})
+	unanswered := policy.Authorization(w, wl)
+	for _, p := range append(unanswered.Deny, unanswered.Allow...) {
+		b.say(p.Origin, "spec: is not applied to what the gateway %s accepts; hasp authorizes at the workloads behind it", wl.Key())
+	}
 	for _, g := range gateways {
 		if len(g.Spec.Selector) > 0 && !hasLabels(wl.Labels, g.Spec.Selector) {
 			continue

@@ -26,12 +26,11 @@ import (
 func Authorization(w *world.World, wl *mesh.Workload) mesh.Authorization {
 	var a mesh.Authorization
 	root := w.Mesh.RootNamespace
-	for _, p := range oldestFirst(w.AuthorizationPolicies) {
-		selector := p.Spec.GetSelector().GetMatchLabels()
-		if p.Namespace != root && p.Namespace != wl.Namespace || !subsetOf(selector, wl.Labels) ||
-			api.TargetsElsewhere(&p.Spec) || api.DryRun(p.Annotations) {
-			continue
-		}
+	applies := func(p *security.AuthorizationPolicy) bool {
+		return (p.Namespace == root || p.Namespace == wl.Namespace) && subsetOf(p.Spec.GetSelector().GetMatchLabels(), wl.Labels) &&
+			!api.TargetsElsewhere(&p.Spec) && !api.DryRun(p.Annotations)
+	}
+	for _, p := range oldestFirst(w.AuthorizationPolicies, applies) {
 		out := mesh.AuthorizationRules{Origin: authorizationOrigin(p, root)}
 		deny := p.Spec.GetAction() == securityapi.AuthorizationPolicy_DENY
 		for _, r := range p.Spec.GetRules() {

@@ -6,6 +6,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"hasp/mesh"
+	"hasp/policy/authz"
 )
 
 // verdict is the answer to "may this connection live?". Deny is the zero value.
@@ -31,8 +32,7 @@ func judgeInbound(s *settings, f *mesh.Connection) verdict {
 	switch port.Mode {
 	case mesh.ModeUnset, mesh.ModePermissive, mesh.ModeDisable:
 		// mTLS begun under another mode is more than these ask for.
-		v.Allow = true
-		return v
+		return authorize(s, f, v)
 	}
 	// STRICT, and any word a newer control plane may know.
 	switch {
@@ -43,7 +43,26 @@ func judgeInbound(s *settings, f *mesh.Connection) verdict {
 	case !member(s.trustDomain, f.PeerIdentity):
 		v.Why = fmt.Sprintf("%s is not of trust domain %s", f.PeerIdentity, s.trustDomain)
 	default:
+		return authorize(s, f, v)
+	}
+	return v
+}
+
+// authorize asks who may call, once the mode has nothing against how. An
+// identity counts only where mutual TLS proved it.
+func authorize(s *settings, f *mesh.Connection, v verdict) verdict {
+	a := s.config.Inbound.Authorization
+	if a.IsZero() {
 		v.Allow = true
+		return v
+	}
+	caller := authz.Caller{Source: f.Source.Addr(), Destination: f.Destination}
+	if f.Security == mesh.MutualTLS {
+		caller.Identity = f.PeerIdentity
+	}
+	d := authz.Decide(a, caller)
+	if v.Allow = d.Allowed; !d.Allowed {
+		v.Why, v.Rule = d.Why, d.Origin
 	}
 	return v
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -201,4 +202,30 @@ func TestRenewalNeedsNoReconnect(t *testing.T) {
 	m.client.id.cert.Store(next.issue(t, m.client.spiffe))
 	talk(t, "127.0.0.5", at)
 	say(t, old, "still here")
+}
+
+// Who may call is asked of new connections and of those that live, and needs an
+// identity that mutual TLS proved.
+func TestAuthorization(t *testing.T) {
+	m := newLab(t, mesh.ModePermissive, echo)
+	plain := talk(t, "127.0.0.7", m.at)
+	mutual := talk(t, "127.0.0.5", m.client.outboundTo(vip))
+	only := func(principal string) mesh.ProxyConfig {
+		c := inboundConfig(m.app.Port(), mesh.ModePermissive, mesh.TCP)
+		c.Inbound.Authorization.Allow = []mesh.AuthorizationRules{{
+			Origin: mesh.Origin{Kind: "AuthorizationPolicy", Namespace: "shop", Name: "callers", Level: mesh.LevelNamespace},
+			Rules:  []mesh.AuthorizationRule{{From: []mesh.AuthorizationSource{{Principals: []string{principal}}}}},
+		}}
+		return c
+	}
+	m.server.apply(only(strings.TrimPrefix(m.client.spiffe, "spiffe://")))
+	isReset(t, plain)
+	f := m.server.row(ended)
+	if want := "AuthorizationPolicy shop/callers (namespace) does not allow 127.0.0.7, which proved no identity"; f.Why != want || f.Rule.Name != "callers" {
+		t.Errorf("row %+v, want %s", f, want)
+	}
+	say(t, mutual, "still here")
+	say(t, talk(t, "127.0.0.5", m.client.outboundTo(vip)), "new")
+	m.server.apply(only("cluster.local/ns/shop/sa/other"))
+	isReset(t, mutual)
 }
