@@ -87,7 +87,7 @@ func run(t *testing.T, what string, f func(context.Context) error) {
 
 var listKind = map[string]string{
 	"namespaces": "NamespaceList", "services": "ServiceList", "pods": "PodList", "secrets": "SecretList", "configmaps": "ConfigMapList",
-	"policies": "PolicyList", "meshpolicies": "MeshPolicyList", "peerauthentications": "PeerAuthenticationList",
+	"policies": "PolicyList", "meshpolicies": "MeshPolicyList", "peerauthentications": "PeerAuthenticationList", "authorizationpolicies": "AuthorizationPolicyList",
 	"destinationrules": "DestinationRuleList", "serviceentries": "ServiceEntryList", "workloadentries": "WorkloadEntryList",
 	"endpointslices": "EndpointSliceList", "gateways": "GatewayList", "virtualservices": "VirtualServiceList",
 }

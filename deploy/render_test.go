@@ -42,6 +42,7 @@ var variants = []struct {
 		"+ HorizontalPodAutoscaler istio-system/istio-ingressgateway",
 		"- PodDisruptionBudget istio-system/istio-ingressgateway"}},
 	{name: "definitions from elsewhere", values: "crds: {install: false}", differ: []string{
+		"- CustomResourceDefinition /authorizationpolicies.security.istio.io",
 		"- CustomResourceDefinition /destinationrules.networking.istio.io",
 		"- CustomResourceDefinition /gateways.networking.istio.io",
 		"- CustomResourceDefinition /meshpolicies.authentication.istio.io",
