@@ -35,18 +35,17 @@ func (p *Proxy) inbound(r *row) {
 		f.PeerWorkload = s.peers[f.Source.Addr()].Workload
 		f.Mode, f.Rule, f.Generation = string(port.Mode), port.Origin, s.config.Generation
 	})
-	var client, app *relay.Side
-	var answer func() // for a probe, instead of carrying
+	var a arrival
 	switch port.Mode {
 	case mesh.ModeDisable:
 		r.set(func(f *mesh.Connection) {
 			f.Security, f.Why = mesh.Plaintext, demand("DISABLE", port.Origin)
 		})
-		client = relay.TCP(r.client, nil)
+		a.client = relay.TCP(r.client, nil)
 	case mesh.ModePermissive, mesh.ModeUnset:
-		client, app, err = p.permissive(r, s, dst)
+		a, err = p.permissive(r, s, dst)
 	default:
-		client, answer, err = p.strict(r, s, dst)
+		a, err = p.strict(r, s, dst)
 	}
 	if err != nil {
 		r.refuse(err.Error())
@@ -55,65 +54,87 @@ func (p *Proxy) inbound(r *row) {
 	if !p.settle(r) {
 		return
 	}
-	if answer != nil {
-		answer()
+	if a.answer != nil {
+		a.answer()
 		return
 	}
-	if app == nil {
-		if app, err = p.dialApp(r, dst); err != nil {
+	if a.app == nil {
+		if a.app, err = p.dialApp(r, dst); err != nil {
 			r.refuse(err.Error())
 			return
 		}
 	}
-	p.carry(r, client, app)
+	p.carry(r, a.client, a.app)
 }
 
-// strict wants mutual TLS, or one of the workload's declared probes, whose
-// answer is then a function to call once settled. Any other client that speaks
-// plaintext gets no byte for an answer, not even an alert: that is noted here
-// and refused by settle, the one place that decides.
-func (p *Proxy) strict(r *row, s *settings, dst netip.AddrPort) (client *relay.Side, answer func(), err error) {
+// arrival is a client whose facts are known, for settle to decide about.
+type arrival struct {
+	client *relay.Side
+	app    *relay.Side // nil while the workload has not been dialled
+	answer func()      // for a probe: asks and answers, instead of carrying
+}
+
+// strict wants mutual TLS, or one of the workload's declared probes. Any other
+// client that speaks plaintext gets no byte for an answer, not even an alert:
+// that is noted here and refused by settle, the one place that decides.
+func (p *Proxy) strict(r *row, s *settings, dst netip.AddrPort) (arrival, error) {
 	if err := r.client.SetReadDeadline(time.Now().Add(p.cfg.HandshakeTimeout)); err != nil {
-		return nil, nil, err
+		return arrival{}, err
 	}
-	client = relay.TCP(r.client, nil)
+	a := arrival{client: relay.TCP(r.client, nil)}
 	first, err := relay.Peek(r.client)
 	switch {
 	case err != nil && p.probes.at(dst.Port()).tcp && gone(err):
 		p.probed(r, "TCP probe: the client said nothing")
-		return client, r.finishInOrder, nil
+		a.answer = r.finishInOrder
 	case err != nil:
-		return nil, nil, fmt.Errorf("wait for TLS: %w", err)
+		return a, fmt.Errorf("wait for TLS: %w", err)
 	case first == recordHandshake:
 		return p.strictTLS(r, s, dst)
+	default:
+		if a.answer = p.plaintextProbe(r, a.client, dst); a.answer == nil {
+			p.strangerSpoke(r)
+		}
 	}
-	if answer = p.plaintextProbe(r, client, dst); answer == nil {
-		p.strangerSpoke(r)
-	}
-	return client, answer, nil
+	return a, nil
 }
 
 // strictTLS runs the server's handshake. A client without a certificate may
 // still be an HTTPS probe.
-func (p *Proxy) strictTLS(r *row, s *settings, dst netip.AddrPort) (client *relay.Side, answer func(), err error) {
+func (p *Proxy) strictTLS(r *row, s *settings, dst netip.AddrPort) (a arrival, err error) {
+	if a.app, err = p.knock(r, s, dst); err != nil {
+		return a, err
+	}
 	questions := p.probes.at(dst.Port()).https
 	if len(questions) == 0 {
-		client, err = p.terminate(r, p.server.config(s.minTLS), nil)
-		return client, nil, err
+		a.client, err = p.terminate(r, p.server.config(s.minTLS), nil)
+		return a, err
 	}
-	client, err = p.terminate(r, p.server.probeConfig(s.minTLS), nil)
-	if err != nil || r.snapshot().Security == mesh.MutualTLS {
-		return client, nil, err
+	a.client, err = p.terminate(r, p.server.probeConfig(s.minTLS), nil)
+	if err == nil && r.snapshot().Security != mesh.MutualTLS {
+		a.answer = p.httpProbe(r, a.client, questions, dst)
 	}
-	return client, p.httpProbe(r, client, questions, dst), nil
+	return a, err
+}
+
+// knock finds out, before a handshake, that the workload is there. If it is
+// not, because it is about to end and no longer listens, the handshake fails and
+// the client's proxy goes to another endpoint; after it, what the client has
+// said already would be lost. A workload that the directory says has a sidecar
+// is dialled for at once, anybody else only once he has proved who he is.
+func (p *Proxy) knock(r *row, s *settings, dst netip.AddrPort) (*relay.Side, error) {
+	if s.peers[r.snapshot().Source.Addr()].Sidecar {
+		return p.dialApp(r, dst)
+	}
+	if ok, _ := p.listening(dst); !ok {
+		return nil, errNobodyListens
+	}
+	return nil, nil
 }
 
 // terminate runs the server's handshake; head is what was read already. Only a
 // configuration for probes lets a client without a certificate through.
 func (p *Proxy) terminate(r *row, config *tls.Config, head []byte) (*relay.Side, error) {
-	if ok, _ := p.listening(r.snapshot().Destination); !ok {
-		return nil, errNobodyListens
-	}
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.HandshakeTimeout)
 	defer cancel()
 	side, cs, err := serverHandshake(ctx, config, relay.NewSocket(r.client, head))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"hasp/mesh"
 	"hasp/proxy/relay"
@@ -84,35 +85,88 @@ func (p *Proxy) passthrough(r *row, client *relay.Side, dst netip.AddrPort) {
 // connect reaches an endpoint of the cluster and speaks TLS to it at once, if
 // the cluster's rule says TLS: it never waits for the workload's first byte,
 // so that protocols where the server speaks first work.
+//
+// An endpoint that is not reached, or whose handshake fails, is left for the
+// next, at most maxAttempts in all: nothing of what the client says has been
+// sent by then. Afterwards nothing is tried twice.
 func (p *Proxy) connect(ctx context.Context, r *row, s *settings, c *cluster, dst netip.AddrPort) (*relay.Side, error) {
-	var last error
+	var failed []error
 	for _, e := range p.candidates(c, dst) {
-		u, why, err := p.clientTLS(s, c, e)
-		if err != nil {
-			return nil, err
+		side, err := p.reach(ctx, r, s, c, e)
+		if err == nil {
+			r.triedBefore(failed)
+			return side, nil
 		}
-		addr := endpointAddr(e)
-		tcp, err := p.dial(ctx, addr)
-		if err != nil {
-			p.health.failed(addr)
-			last = err
-			continue
+		failed = append(failed, err)
+		var final *finalError
+		if errors.As(err, &final) || ctx.Err() != nil {
+			break
 		}
+		p.health.failed(endpointAddr(e))
+	}
+	switch n := len(failed); n {
+	case 0:
+		return nil, fmt.Errorf("%s has no endpoint", c.Hostname)
+	case 1:
+		return nil, failed[0]
+	default:
+		return nil, fmt.Errorf("%w (the last of %d endpoints)", failed[n-1], n)
+	}
+}
+
+// finalError is a failure that another endpoint would not mend.
+type finalError struct{ error }
+
+func (e *finalError) Unwrap() error { return e.error }
+
+// reach makes the connection to one endpoint.
+func (p *Proxy) reach(ctx context.Context, r *row, s *settings, c *cluster, e *mesh.Endpoint) (*relay.Side, error) {
+	u, why, err := p.clientTLS(s, c, e)
+	if err != nil {
+		return nil, &finalError{err}
+	}
+	addr := endpointAddr(e)
+	tcp, err := p.dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	if !r.attach(tcp) {
+		return nil, &finalError{errors.New("the configuration changed meanwhile")}
+	}
+	r.set(func(f *mesh.Connection) { f.PeerWorkload = e.Workload })
+	if u == nil {
 		p.health.ok(addr)
-		if !r.attach(tcp) {
-			return nil, errors.New("the configuration changed meanwhile")
-		}
-		r.set(func(f *mesh.Connection) { f.PeerWorkload = e.Workload })
-		if u == nil {
-			r.set(func(f *mesh.Connection) { f.Security, f.Why = mesh.Plaintext, why })
-			return relay.TCP(tcp, nil), nil
-		}
-		return p.secure(ctx, r, u, relay.NewSocket(tcp, nil))
+		r.set(func(f *mesh.Connection) { f.Security, f.Why = mesh.Plaintext, why })
+		return relay.TCP(tcp, nil), nil
 	}
-	if last == nil {
-		last = fmt.Errorf("%s has no endpoint", c.Hostname)
+	side, err := p.secure(ctx, r, u, relay.NewSocket(tcp, nil))
+	if err != nil {
+		relay.Reset(tcp)
+		if errors.Is(err, errNoCertificate) {
+			err = &finalError{err}
+		}
+		return nil, err
 	}
-	return nil, last
+	p.health.ok(addr)
+	return side, nil
+}
+
+// triedBefore notes the endpoints that were left for the one that took the
+// connection.
+func (r *row) triedBefore(failed []error) {
+	if len(failed) == 0 {
+		return
+	}
+	texts := make([]string, len(failed))
+	for i, err := range failed {
+		texts[i] = err.Error()
+	}
+	r.set(func(f *mesh.Connection) {
+		if f.Why != "" {
+			f.Why += "; "
+		}
+		f.Why += "tried before: " + strings.Join(texts, "; ")
+	})
 }
 
 // secure runs the client's handshake and takes down what it agreed on.

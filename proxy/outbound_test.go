@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"hasp/mesh"
+	"hasp/proxy/relay"
 )
 
 // viaClient asks through the client's sidecar.
@@ -142,23 +144,77 @@ func TestLoopIsRefused(t *testing.T) {
 	}
 }
 
+// withEndpoint is the lab's configuration with another endpoint before the good
+// one.
+func (m *lab) withEndpoint(at netip.AddrPort, proto mesh.Protocol) mesh.ProxyConfig {
+	c := outboundConfig(m.at, m.server.spiffe, istioMutual(m.server.spiffe), proto)
+	cl := &c.Outbound.Clusters[0]
+	cl.Endpoints = append(cl.Endpoints, cl.Endpoints[0])
+	cl.Endpoints[0].Addr, cl.Endpoints[0].Port = at.Addr(), at.Port()
+	return c
+}
+
+// An endpoint that refuses the connection, resets it in the handshake, speaks
+// no TLS or is somebody else is left for the next: nothing has been sent.
 func TestNextEndpointWhenOneIsDown(t *testing.T) {
+	dead := listenOn(t, "127.0.0.1")
+	refuses := addrPort(dead.Addr())
+	dead.Close()
+	resets := app(t, func(c *net.TCPConn) {
+		io.ReadFull(c, make([]byte, 5))
+		relay.Reset(c)
+	})
+	for _, tc := range []struct {
+		name string
+		at   func(m *lab) netip.AddrPort
+		why  string
+	}{
+		{"refuses", func(*lab) netip.AddrPort { return refuses }, "tried before: dial tcp 127.0.0.5:0->" + refuses.String() + ": connect: connection refused"},
+		{"resets", func(*lab) netip.AddrPort { return resets }, "tried before: tls to " + resets.String() + ": read tcp "},
+		{"leaves", func(*lab) netip.AddrPort { return app(t, func(c *net.TCPConn) { c.Read(make([]byte, 4096)) }) }, "tried before: tls to "},
+		{"is another", func(m *lab) netip.AddrPort {
+			other := newNode(t, m.ca, "other", "127.0.0.9")
+			other.apply(inboundConfig(m.app.Port(), mesh.ModeStrict, mesh.TCP))
+			return other.inboundFor(m.app)
+		}, "tried before: tls to "},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := newLab(t, mesh.ModeStrict, echo)
+			at := tc.at(m)
+			m.client.apply(m.withEndpoint(at, mesh.TCP))
+			for range 4 {
+				if got, err := m.viaClient(t); got != "ping" || err != nil {
+					t.Fatalf("got %q, %v", got, err)
+				}
+			}
+			if m.client.health.healthy(at.String()) {
+				t.Error("the endpoint is still believed in")
+			}
+			f := m.client.row(func(c mesh.Connection) bool { return ended(c) && c.Why != "" })
+			if !strings.HasPrefix(f.Why, tc.why) || !f.Allowed || f.Upstream != m.at {
+				t.Errorf("row: %+v", f)
+			}
+		})
+	}
+}
+
+func TestNoEndpointAnswers(t *testing.T) {
 	m := newLab(t, mesh.ModeStrict, echo)
 	dead := listenOn(t, "127.0.0.1")
 	at := addrPort(dead.Addr())
 	dead.Close()
-	c := outboundConfig(m.at, m.server.spiffe, istioMutual(m.server.spiffe), mesh.TCP)
+	c := m.withEndpoint(at, mesh.TCP)
 	cl := &c.Outbound.Clusters[0]
-	cl.Endpoints = append(cl.Endpoints, cl.Endpoints[0])
-	cl.Endpoints[0].Addr, cl.Endpoints[0].Port = at.Addr(), at.Port()
-	m.client.apply(c)
-	for range 4 {
-		if got, err := m.viaClient(t); got != "ping" || err != nil {
-			t.Fatalf("got %q, %v", got, err)
-		}
+	for range maxAttempts {
+		cl.Endpoints = append(cl.Endpoints, cl.Endpoints[0])
 	}
-	if m.client.health.healthy(at.String()) {
-		t.Error("the dead endpoint is still believed in")
+	cl.Endpoints = slices.Delete(cl.Endpoints, 1, 2) // the good one
+	m.client.apply(c)
+	if got, err := m.viaClient(t); err == nil {
+		t.Errorf("got %q", got)
+	}
+	if f := m.client.row(ended); f.Why != "dial tcp 127.0.0.5:0->"+at.String()+": connect: connection refused (the last of 3 endpoints)" || f.Allowed {
+		t.Errorf("row: %+v", f)
 	}
 }
 

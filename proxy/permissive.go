@@ -18,43 +18,45 @@ import (
 const silentPeer = 2 * time.Second
 
 // permissive finds out what the client speaks, without a stall for protocols
-// where the server speaks first. It returns the client's side and, if it had to
-// connect to the workload for that, the workload's.
+// where the server speaks first.
 //
 // From an address that has a sidecar TLS is awaited. Otherwise the workload is
 // connected at once, and whoever speaks first tells: the client, by its first
 // byte; the workload, by a greeting, which is held for a moment in case the
 // directory is behind and the client is a sidecar after all.
-func (p *Proxy) permissive(r *row, s *settings, dst netip.AddrPort) (client, app *relay.Side, err error) {
+func (p *Proxy) permissive(r *row, s *settings, dst netip.AddrPort) (a arrival, err error) {
 	peer, known := s.peers[r.snapshot().Source.Addr()]
+	why := whyPlaintext(peer, known)
 	if known && peer.Sidecar {
 		first, err := peekWithin(r.client, silentPeer)
 		switch {
 		case err == nil:
-			client, err = p.byFirstByte(r, s, first, whyPlaintext(peer, known))
-			return client, nil, err
+			if a.app, err = p.knock(r, s, dst); err != nil {
+				return a, err
+			}
+			a.client, err = p.byFirstByte(r, s, first, why)
+			return a, err
 		case !errors.Is(err, os.ErrDeadlineExceeded) && err != io.EOF:
-			return nil, nil, fmt.Errorf("wait for the client: %w", err)
+			return a, fmt.Errorf("wait for the client: %w", err)
 		}
 		if err := r.client.SetReadDeadline(time.Time{}); err != nil {
-			return nil, nil, err
+			return a, err
 		}
 	}
-	app, err = p.dialApp(r, dst)
-	if err != nil {
-		return nil, nil, err
+	if a.app, err = p.dialApp(r, dst); err != nil {
+		return a, err
 	}
 	first, spoke, err := p.race(r)
 	switch {
 	case err != nil:
-		return nil, nil, err
+		return a, err
 	case spoke:
-		client, err = p.byFirstByte(r, s, first, whyPlaintext(peer, known))
+		a.client, err = p.byFirstByte(r, s, first, why)
 	default:
-		p.plaintext(r, whyPlaintext(peer, known)+", and has sent nothing")
-		client = relay.TCP(r.client, nil)
+		p.plaintext(r, why+", and has sent nothing")
+		a.client = relay.TCP(r.client, nil)
 	}
-	return client, app, err
+	return a, err
 }
 
 // byFirstByte takes a client that has spoken for what its first byte shows.

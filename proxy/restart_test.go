@@ -1,0 +1,153 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"hasp/mesh"
+)
+
+// replica is a workload with its sidecar, as a pod of a Deployment.
+type replica struct {
+	*node
+	app *http.Server
+	at  netip.AddrPort // where the mesh reaches it
+}
+
+func newReplica(t *testing.T, ca *testCA, client *node) *replica {
+	ln := listenOn(t, "127.0.0.1")
+	app := addrPort(ln.Addr())
+	n := newNode(t, ca, "boards", "127.0.0.9")
+	c := inboundConfig(app.Port(), mesh.ModeStrict, mesh.HTTP)
+	c.Peers = []mesh.Peer{{Addr: client.addr, Workload: "shop/app-ui", Identity: client.spiffe, Sidecar: true}}
+	n.apply(c)
+	r := &replica{node: n, at: n.inboundFor(app), app: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "items")
+	})}}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.app.Serve(ln)
+	}()
+	t.Cleanup(func() { r.app.Close(); <-done })
+	return r
+}
+
+// A workload ends in order while its sidecar still serves, as kubelets end a pod
+// with a native sidecar, and clients have not yet heard of it: no request is
+// lost, since the handshake fails and another replica takes the connection.
+func TestNoRequestIsLostWhenAReplicaEnds(t *testing.T) {
+	ca := newTestCA(t)
+	client := newNode(t, ca, "app-ui", "127.0.0.5")
+	replicas := []*replica{newReplica(t, ca, client), newReplica(t, ca, client), newReplica(t, ca, client)}
+	c := outboundConfig(replicas[0].at, replicas[0].spiffe, istioMutual(replicas[0].spiffe), mesh.HTTP)
+	cl := &c.Outbound.Clusters[0]
+	for _, r := range replicas[1:] {
+		e := cl.Endpoints[0]
+		e.Addr, e.Port = r.at.Addr(), r.at.Port()
+		cl.Endpoints = append(cl.Endpoints, e)
+	}
+	client.apply(c)
+	url := "http://" + client.outboundTo(vip).String() + "/"
+
+	var asked, lost atomic.Int64
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for range 8 {
+		wg.Go(func() {
+			tr := &http.Transport{DisableKeepAlives: true}
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				res, err := (&http.Client{Transport: tr, Timeout: 5 * time.Second}).Get(url)
+				asked.Add(1)
+				if err != nil || res.StatusCode != 200 {
+					lost.Add(1)
+				}
+				if err == nil {
+					res.Body.Close()
+				}
+			}
+		})
+	}
+	until := func(n int64) {
+		for end := time.Now().Add(10 * time.Second); asked.Load() < n && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	until(50)
+	for _, r := range replicas[:2] {
+		if err := r.app.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		until(asked.Load() + 100)
+	}
+	close(stop)
+	wg.Wait()
+	if asked.Load() < 250 || lost.Load() > 0 {
+		t.Errorf("%d of %d requests were lost", lost.Load(), asked.Load())
+	}
+	client.row(func(c mesh.Connection) bool { return strings.HasPrefix(c.Why, "tried before: tls to ") })
+}
+
+// The workload is dialled before the handshake only for addresses that have a
+// sidecar; for others the kernel is asked.
+func TestKnock(t *testing.T) {
+	var conns atomic.Int64
+	count := func(c *net.TCPConn) {
+		conns.Add(1)
+		echo(c)
+	}
+	var listens atomic.Bool
+	m := newLab(t, mesh.ModeStrict, count, func(c *Config) {
+		c.Listening = func(netip.AddrPort) (bool, error) { return listens.Load(), nil }
+	})
+	_, err := m.tls(t, nil, alpnIstio)
+	if !errors.Is(err, syscall.ECONNRESET) && err != io.EOF {
+		t.Errorf("nobody listens: %v, want a reset", err)
+	}
+	m.server.row(func(c mesh.Connection) bool {
+		return ended(c) && !c.Allowed && c.Why == "the workload does not listen on the port"
+	})
+	listens.Store(true)
+	if _, err := wrongCA.call(t, m); err == nil {
+		t.Error("a stranger's certificate was let in")
+	}
+	if conns.Load() != 0 {
+		t.Errorf("a stranger made %d connections to the workload", conns.Load())
+	}
+	if got, err := m.askTLS(t, m.ca.issue(t, m.client.spiffe), alpnIstio); got != "ping" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+
+	dead := listenOn(t, "127.0.0.1")
+	gone := addrPort(dead.Addr())
+	dead.Close()
+	for _, mode := range []mesh.Mode{mesh.ModeStrict, mesh.ModePermissive} {
+		c := inboundConfig(gone.Port(), mode, mesh.TCP)
+		c.Peers = []mesh.Peer{{Addr: netip.MustParseAddr("127.0.0.7"), Workload: "shop/app-ui", Sidecar: true}}
+		m.server.apply(c)
+		raw := dial(t, "127.0.0.7", m.server.inboundFor(gone))
+		err := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{alpnIstio}}).Handshake()
+		if !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%s: %v, want a reset", mode, err)
+		}
+	}
+	m.server.row(func(c mesh.Connection) bool {
+		return ended(c) && strings.HasPrefix(c.Why, "the workload does not answer: ") && c.Mode == "PERMISSIVE"
+	})
+}
