@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync/atomic"
 
 	"hasp/mesh"
@@ -12,7 +13,29 @@ import (
 // carry moves the bytes of a connection that was let in, until it ends.
 func (p *Proxy) carry(r *row, client, up *relay.Side) {
 	o := p.observe(r, p.metrics.identify(r, p.settings.Load()))
-	err := p.cfg.Relay.Relay(client, up, &r.meter, o)
+	p.finish(r, client, up, p.cfg.Relay.Relay(client, up, &r.meter, o))
+}
+
+// carryTo is carry for a connection to dst that may be made to another endpoint
+// while nothing came of the first.
+func (p *Proxy) carryTo(r *row, client, up *relay.Side, dst netip.AddrPort) {
+	for left := maxAgain; ; left-- {
+		o := p.observe(r, p.metrics.identify(r, p.settings.Load()))
+		o.kept = new(kept)
+		err := p.cfg.Relay.Relay(client, up, &r.meter, o)
+		if err != nil && left > 0 {
+			if c, next := p.again(r, o, up, dst, err); next != nil {
+				client, up = c, next
+				continue
+			}
+		}
+		p.finish(r, client, up, err)
+		return
+	}
+}
+
+// finish ends a connection that was carried; err is what broke it.
+func (p *Proxy) finish(r *row, client, up *relay.Side, err error) {
 	if err == nil {
 		up.Close()
 		client.Close()
@@ -41,7 +64,7 @@ func (r *row) broke(err error) {
 // observe is what watches a connection's bytes: the HTTP observer where the
 // port speaks HTTP, and a look at the first byte of what is not encrypted by
 // us, since it may be the application's own TLS.
-func (p *Proxy) observe(r *row, se *series) relay.Observer {
+func (p *Proxy) observe(r *row, se *series) *observer {
 	f := r.snapshot()
 	o := &observer{row: r}
 	o.fresh.Store(f.Security == mesh.Plaintext)
@@ -55,6 +78,7 @@ func (p *Proxy) observe(r *row, se *series) relay.Observer {
 type observer struct {
 	row   *row
 	http  *httpWatch
+	kept  *kept       // nil when nothing can be sent again
 	fresh atomic.Bool // the client has sent nothing yet, and not under our TLS
 }
 
@@ -67,6 +91,9 @@ func (o *observer) FromClient(p []byte) {
 		}
 	}
 	if o.http != nil {
+		if o.kept != nil {
+			o.kept.add(p)
+		}
 		o.http.fromClient(p)
 	}
 }
@@ -79,6 +106,18 @@ func (o *observer) Finished() bool {
 // FromUpstream implements relay.Observer.
 func (o *observer) FromUpstream(p []byte) {
 	if o.http != nil {
+		if o.kept != nil {
+			o.kept.answered()
+		}
 		o.http.fromUpstream(p)
 	}
+}
+
+// UpstreamEnded implements relay.Ender: a server that ends in order and has not
+// answered a request has not taken it.
+func (o *observer) UpstreamEnded() error {
+	if o.kept != nil && o.kept.request() != nil {
+		return errNoAnswer
+	}
+	return nil
 }

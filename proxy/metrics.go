@@ -23,6 +23,7 @@ type metrics struct {
 	durations       *prometheus.HistogramVec
 	handshakes      *prometheus.CounterVec
 	overload, cut   prometheus.Counter
+	again           prometheus.Counter
 	rejected, folds prometheus.Counter
 	generation      prometheus.Gauge
 
@@ -53,6 +54,7 @@ func newMetrics(id Identity, now func() time.Time) *metrics {
 		handshakes: counters("hasp_tls_handshake_failures_total", "TLS handshakes that failed, by our side and reason.", []string{"side", "reason"}),
 		overload:   counter("hasp_connections_overload_total", "Connections reset because the connection table was full."),
 		cut:        counter("hasp_connections_cut_total", "Live connections ended because a new configuration forbids them."),
+		again:      counter("hasp_requests_sent_again_total", "HTTP requests sent to another endpoint because the first went away without an answer."),
 		rejected:   counter("hasp_config_rejected_total", "Configurations that were not applied."),
 		folds:      counter("hasp_metric_overflow_total", "Label sets counted under unknown because there were too many."),
 		generation: prometheus.NewGauge(prometheus.GaugeOpts{Name: "hasp_config_generation", Help: "Generation of the configuration in force."}),
@@ -62,7 +64,7 @@ func newMetrics(id Identity, now func() time.Time) *metrics {
 		Name: "hasp_certificate_expiry_seconds", Help: "Time left of the proxy's own certificate; 0 when there is none.",
 	}, func() float64 { return expirySeconds(id, now()) }))
 	m.registry.MustRegister(m.opened, m.closed, m.sent, m.received, m.requests, m.durations,
-		m.handshakes, m.overload, m.cut, m.rejected, m.folds, m.generation)
+		m.handshakes, m.overload, m.cut, m.again, m.rejected, m.folds, m.generation)
 	return m
 }
 

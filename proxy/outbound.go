@@ -38,7 +38,7 @@ func (p *Proxy) outbound(r *row) {
 	if !p.settle(r) {
 		return
 	}
-	p.carry(r, client, up)
+	p.carryTo(r, client, up, dst)
 }
 
 // begin finds out where a captured connection was going, and refuses what can

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"hasp/mesh"
+	"hasp/proxy/relay"
 )
 
 // replica is a workload with its sidecar, as a pod of a Deployment.
@@ -150,4 +152,105 @@ func TestKnock(t *testing.T) {
 	m.server.row(func(c mesh.Connection) bool {
 		return ended(c) && strings.HasPrefix(c.Why, "the workload does not answer: ") && c.Mode == "PERMISSIVE"
 	})
+}
+
+// What is sent to another endpoint when the first goes away without an answer,
+// and what is not.
+func TestAgain(t *testing.T) {
+	get := "GET /items HTTP/1.1\r\nHost: boards:8080\r\n\r\n"
+	const lost = "HTTP/1.1 503 Service Unavailable\r\n"
+	// first reads one request and then does as it likes.
+	first := func(then func(*net.TCPConn)) func(*net.TCPConn) {
+		return func(c *net.TCPConn) {
+			if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				then(c)
+			}
+		}
+	}
+	resets := first(func(c *net.TCPConn) { relay.Reset(c) })
+	for _, tc := range []struct {
+		name    string
+		first   func(*net.TCPConn)
+		request string
+		proto   mesh.Protocol
+		want    string // how the answer begins; "" for a reset
+		again   int64
+	}{
+		{"reset", resets, get, mesh.HTTP, "HTTP/1.1 200 OK\r\n", 1},
+		{"ended in order", first(func(c *net.TCPConn) { c.CloseWrite() }), get, mesh.HTTP, "HTTP/1.1 200 OK\r\n", 1},
+		{"half an answer", first(func(c *net.TCPConn) {
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")
+			c.CloseWrite()
+		}), get, mesh.HTTP, "HTTP/1.1 200 OK\r\n", 0},
+		{"not safe to repeat", resets, "POST /items HTTP/1.1\r\nHost: boards:8080\r\nContent-Length: 0\r\n\r\n", mesh.HTTP, lost, 0},
+		{"too long", resets, "GET / HTTP/1.1\r\nHost: boards:8080\r\n" + strings.Repeat("X: y\r\n", maxKept/6) + "\r\n", mesh.HTTP, lost, 0},
+		{"two at once", resets, get + get, mesh.HTTP, "", 0},
+		{"not HTTP", resets, get, mesh.TCP, "", 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			client := newNode(t, newTestCA(t), "app-ui", "127.0.0.5")
+			var second atomic.Int64
+			good := app(t, func(c *net.TCPConn) {
+				for b := bufio.NewReader(c); ; {
+					r, err := http.ReadRequest(b)
+					if err != nil {
+						return
+					}
+					second.Add(1)
+					fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(r.URL.Path), r.URL.Path)
+				}
+			})
+			bad := app(t, tc.first)
+			c := outboundConfig(bad, "", mesh.ClientTLS{Mode: mesh.ClientDisable}, tc.proto)
+			cl := &c.Outbound.Clusters[0]
+			cl.Endpoints = append(cl.Endpoints, cl.Endpoints[0])
+			cl.Endpoints[1].Port = good.Port()
+			client.apply(c)
+			conn := dial(t, "127.0.0.5", client.outboundTo(vip))
+			io.WriteString(conn, tc.request)
+			got := make([]byte, 512)
+			n, err := conn.Read(got)
+			if !strings.HasPrefix(string(got[:n]), tc.want) || (tc.want == "") != errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("got %q, %v", got[:n], err)
+			}
+			if second.Load() != tc.again {
+				t.Errorf("the second endpoint got %d requests", second.Load())
+			}
+			if tc.again == 0 {
+				return
+			}
+			// The connection goes on with the second endpoint.
+			io.WriteString(conn, get)
+			if n, err := conn.Read(got); err != nil || !strings.HasSuffix(string(got[:n]), "/items") {
+				t.Errorf("the second request: %q, %v", got[:n], err)
+			}
+			conn.Close()
+			f := client.row(ended)
+			if !f.Allowed || f.Upstream != good || f.Requests != 2 || !strings.HasPrefix(f.Why, "mode DISABLE; tried before: read upstream: ") {
+				t.Errorf("row: %+v", f)
+			}
+			if s := scrape(t, client); !strings.Contains(s, "hasp_requests_sent_again_total 1\n") {
+				t.Errorf("metrics:\n%s", s)
+			}
+		})
+	}
+}
+
+// A single endpoint is not asked twice.
+func TestAgainNeedsAnother(t *testing.T) {
+	var asked atomic.Int64
+	only := app(t, func(c *net.TCPConn) {
+		http.ReadRequest(bufio.NewReader(c))
+		asked.Add(1)
+	})
+	client := newNode(t, newTestCA(t), "app-ui", "127.0.0.5")
+	client.apply(outboundConfig(only, "", mesh.ClientTLS{Mode: mesh.ClientDisable}, mesh.HTTP))
+	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get("http://" + client.outboundTo(vip).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != 503 || asked.Load() != 1 {
+		t.Errorf("status %d, asked %d times", res.StatusCode, asked.Load())
+	}
 }

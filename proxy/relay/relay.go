@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -36,6 +37,12 @@ type Observer interface {
 	// Finished is true once the observer wants no more bytes; they may then
 	// travel without coming into the process. It is asked from both directions.
 	Finished() bool
+}
+
+// Ender is an [Observer] that is asked when the upstream's stream has ended in
+// order. An error makes that a broken connection: the end does not travel on.
+type Ender interface {
+	UpstreamEnded() error
 }
 
 // Meter counts while the relay runs; it may be read at any time.
@@ -85,6 +92,9 @@ func (Portable) Relay(client, upstream *Side, m *Meter, o Observer) error {
 	if o != nil {
 		up.observe, down.observe = o.FromClient, o.FromUpstream
 		up.finished, down.finished = o.Finished, o.Finished
+		if e, ok := o.(Ender); ok {
+			down.ended = e.UpstreamEnded
+		}
 	}
 	var first atomic.Pointer[Error]
 	run := func(d *direction) {
@@ -117,6 +127,7 @@ type direction struct {
 	seen         *atomic.Int64
 	observe      func([]byte) // nil without an observer, as is finished
 	finished     func() bool
+	ended        func() error // nil where nobody asks
 }
 
 func (d *direction) run() *Error {
@@ -140,6 +151,9 @@ func (d *direction) run() *Error {
 		switch {
 		case err == nil:
 		case errors.Is(err, io.EOF):
+			if err := d.inOrder(); err != nil {
+				return &Error{Upstream: d.fromUpstream, Op: "read", Err: err}
+			}
 			// A failure here means that dst is broken, and then the direction
 			// that reads from dst says so, or has ended in order before and
 			// nobody misses this end.
@@ -149,4 +163,15 @@ func (d *direction) run() *Error {
 			return &Error{Upstream: d.fromUpstream, Op: "read", Err: err}
 		}
 	}
+}
+
+// inOrder is nil when the end of the source's stream is one.
+func (d *direction) inOrder() error {
+	if d.src.wasReset() {
+		return syscall.ECONNRESET
+	}
+	if d.ended != nil {
+		return d.ended()
+	}
+	return nil
 }

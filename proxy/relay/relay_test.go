@@ -219,6 +219,53 @@ func TestCutFromOutside(t *testing.T) {
 	}
 }
 
+// The kernel tells of a reset once. If a write heard of it, the read after it
+// sees an end, which is none.
+func TestResetThatAWriteHeardOf(t *testing.T) {
+	a, b := tcpPair(t)
+	side := TCP(b, nil)
+	Reset(a)
+	if _, err := Peek(b); !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatalf("peek: %v", err) // heard here
+	}
+	if n, err := b.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Fatalf("read %d, %v: this kernel tells twice", n, err)
+	}
+	if !side.wasReset() {
+		t.Error("a reset is taken for an end")
+	}
+	a, b = tcpPair(t)
+	side = TCP(b, nil)
+	closeWrite(t, a)
+	if _, err := Peek(b); err != io.EOF || side.wasReset() {
+		t.Errorf("an end, %v, is taken for a reset", err)
+	}
+	if err := side.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if a.Read(make([]byte, 1)); side.wasReset() {
+		t.Error("an end of both halves is taken for a reset")
+	}
+}
+
+// ender finds an upstream's end wrong.
+type ender struct{ record }
+
+func (*ender) UpstreamEnded() error { return errors.New("ended too early") }
+
+func TestEndThatIsNone(t *testing.T) {
+	c, client := plainPair(t)
+	u, upstream := tlsPair(t)
+	done := start(client, upstream, new(Meter), &ender{})
+	closeWrite(t, u)
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("client read: %v, want a reset", err)
+	}
+	if err := <-done; err == nil || err.Error() != "read upstream: ended too early" {
+		t.Errorf("relay: %v", err)
+	}
+}
+
 // record keeps copies; the relay's own slices are gone after the call.
 type record struct {
 	mu         sync.Mutex

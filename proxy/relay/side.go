@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,6 +16,7 @@ type Side struct {
 	head []byte // bytes that were read already, to be read again
 	// under is the socket below TLS whose end must be announced, or nil.
 	under *Socket
+	ended atomic.Bool // CloseWrite was called
 }
 
 // TCP is a plain side. head, which may be nil, is what was read from c already;
@@ -56,6 +58,7 @@ func (s *Side) SetDeadline(t time.Time) error { return s.tcp.SetDeadline(t) }
 // CloseWrite tells the peer that nothing more will come: close_notify on TLS,
 // then FIN. The other direction stays open.
 func (s *Side) CloseWrite() error {
+	s.ended.Store(true)
 	if t, ok := s.conn.(*tls.Conn); ok {
 		if err := t.CloseWrite(); err != nil {
 			return fmt.Errorf("send close_notify: %w", err)

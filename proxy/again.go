@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"sync"
+
+	"hasp/mesh"
+	"hasp/proxy/relay"
+)
+
+const (
+	// maxAgain bounds how often one request is sent to another endpoint, as in
+	// Istio's default of two retries.
+	maxAgain = 2
+	// maxKept bounds a request that can be sent again.
+	maxKept = 16 << 10
+)
+
+var errNoAnswer = errors.New("ended without an answer")
+
+// kept is what a client has said while not a byte of an answer came, so that it
+// can be said again to another endpoint.
+type kept struct {
+	mu   sync.Mutex
+	b    []byte
+	over bool // answered, or too long
+}
+
+func (k *kept) add(p []byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.over:
+	case len(k.b)+len(p) > maxKept:
+		k.b, k.over = nil, true
+	default:
+		k.b = append(k.b, p...)
+	}
+}
+
+func (k *kept) answered() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.b, k.over = nil, true
+}
+
+// request is what was kept, if it is at most one HTTP request of a method that
+// is safe to repeat (RFC 9110, section 9.2.1): the server may have begun on it.
+func (k *kept) request() []byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	method, _, ok := bytes.Cut(k.b, []byte{' '})
+	if !ok {
+		return nil
+	}
+	switch string(method) {
+	case "GET", "HEAD", "OPTIONS":
+		return k.b
+	}
+	return nil
+}
+
+// again sends the first request of an HTTP connection to another endpoint, when
+// the one it was sent to went away without a byte of an answer: a workload that
+// ends resets what its kernel took for it and it never accepted. It returns the
+// two sides to go on with, or nil when there is nothing to be done.
+func (p *Proxy) again(r *row, o *observer, up *relay.Side, dst netip.AddrPort, broke error) (client, next *relay.Side) {
+	var e *relay.Error
+	if o.http == nil || o.http.requests() > 1 || r.meter.Sent.Load() > 0 || !errors.As(broke, &e) || !e.Upstream {
+		return nil, nil
+	}
+	request := o.kept.request()
+	s := p.settings.Load()
+	c := s.route(dst)
+	failed := r.snapshot().Upstream
+	if request == nil || c == nil || !p.hasAnother(c, dst, failed) {
+		return nil, nil
+	}
+	up.Reset()
+	p.health.failed(failed.String())
+	before := r.snapshot()
+	r.set(func(f *mesh.Connection) { f.Security, f.Why, f.PeerIdentity = mesh.Unknown, "", "" })
+	next, err := p.connect(p.ctx, r, s, c, dst)
+	if err != nil {
+		r.set(func(f *mesh.Connection) {
+			f.Security, f.PeerIdentity, f.Why = before.Security, before.PeerIdentity, "tried another: "+err.Error()
+		})
+		return nil, nil
+	}
+	r.triedBefore([]error{broke})
+	if !p.settle(r) {
+		return nil, nil
+	}
+	p.metrics.again.Inc()
+	r.meter.Received.Store(0)
+	return relay.TCP(r.client, request), next
+}
+
+// hasAnother tells whether a cluster has an endpoint besides the one that
+// failed.
+func (p *Proxy) hasAnother(c *cluster, dst, failed netip.AddrPort) bool {
+	for _, e := range p.candidates(c, dst) {
+		if endpointAddr(e) != failed.String() {
+			return true
+		}
+	}
+	return false
+}

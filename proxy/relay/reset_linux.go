@@ -1,0 +1,23 @@
+package relay
+
+import "golang.org/x/sys/unix"
+
+// wasReset tells whether a stream that seems to have ended in order was reset.
+// The kernel tells of a reset once: if a write hears of it, a read that comes
+// after sees an end. But a socket whose peer has ended in order is not closed
+// while our own half is open.
+func (s *Side) wasReset() bool {
+	if !s.plain() || s.ended.Load() {
+		return false
+	}
+	raw, err := s.tcp.SyscallConn()
+	if err != nil {
+		return false
+	}
+	closed := false
+	_ = raw.Control(func(fd uintptr) { // fails only on a closed socket
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		closed = err == nil && info.State == unix.BPF_TCP_CLOSE
+	})
+	return closed
+}
