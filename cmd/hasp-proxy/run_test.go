@@ -28,6 +28,9 @@ import (
 	"hasp/xds/server"
 )
 
+// asProgram makes the test binary the program itself.
+const asProgram = "HASP_PROXY_TEST_AS_PROGRAM"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
