@@ -1,7 +1,7 @@
-// Package compile turns a World into the configuration of one proxy. [For] is
-// pure: the same World and workload always give the same value, so that a proxy
-// is sent only what really changed. It asks package policy for every decision
-// and makes none itself.
+// Package compile turns a World into the configuration of one proxy ([For]) or
+// of as many as ask ([Compiler]). It is pure: the same World and workload always
+// give the same value, so that a proxy is sent only what really changed. It asks
+// package policy for every decision and makes none itself.
 package compile
 
 import (
@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"hasp/api"
 	"hasp/mesh"
@@ -25,10 +26,27 @@ type Diagnostic struct {
 
 func (d Diagnostic) String() string { return fmt.Sprintf("%s: %s", d.Object, d.Message) }
 
+// Compiler compiles the proxies of one World. What many of them have in common
+// it computes once, so that a thousand cost little more than one for each
+// namespace. Several goroutines may use it.
+type Compiler struct {
+	w     *world.World
+	peers func() []mesh.Peer
+
+	mu       sync.Mutex
+	outbound map[string]mesh.Outbound // by audience
+}
+
+// New is a compiler of a World, which must not change any more.
+func New(w *world.World) *Compiler {
+	return &Compiler{w: w, outbound: map[string]mesh.Outbound{}, peers: sync.OnceValue(func() []mesh.Peer { return peers(w) })}
+}
+
 // For is the configuration of the proxy beside (or, for a gateway, that is) the
-// workload.
-func For(w *world.World, wl *mesh.Workload) (*mesh.ProxyConfig, []Diagnostic) {
-	c := &mesh.ProxyConfig{
+// workload, as one of many: parts of it are shared and must not be changed.
+func (c *Compiler) For(wl *mesh.Workload) (*mesh.ProxyConfig, []Diagnostic) {
+	w := c.w
+	cfg := &mesh.ProxyConfig{
 		Generation:  w.Generation,
 		Node:        wl.Key(),
 		Identity:    wl.Identity(w.Mesh.TrustDomain),
@@ -38,12 +56,30 @@ func For(w *world.World, wl *mesh.Workload) (*mesh.ProxyConfig, []Diagnostic) {
 		Settings:    settings(w.Mesh),
 	}
 	if wl.Role == mesh.RoleGateway {
-		return c, gateway(w, wl, c)
+		return cfg, gateway(w, wl, cfg)
 	}
-	c.Inbound = inbound(w, wl)
-	c.Outbound = outbound(w, wl)
-	c.Peers = peers(w)
-	return c, nil
+	cfg.Inbound = inbound(w, wl)
+	cfg.Outbound = c.outboundOf(wl)
+	cfg.Peers = c.peers()
+	return cfg, nil
+}
+
+// outboundOf is what the workload's audience may call and how.
+func (c *Compiler) outboundOf(wl *mesh.Workload) mesh.Outbound {
+	audience := strings.Join(append(policy.RulesSelecting(c.w, wl), wl.Namespace, string(wl.Role)), " ")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out, known := c.outbound[audience]
+	if !known {
+		out = outbound(c.w, wl)
+		c.outbound[audience] = out
+	}
+	return out
+}
+
+// For is [Compiler.For] for a single proxy.
+func For(w *world.World, wl *mesh.Workload) (*mesh.ProxyConfig, []Diagnostic) {
+	return New(w).For(wl)
 }
 
 // settings are those that are the same for every proxy.

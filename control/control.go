@@ -91,6 +91,7 @@ type Control struct {
 // snapshot is a World with what went wrong on the way to it.
 type snapshot struct {
 	world    *world.World
+	compiler *compile.Compiler
 	problems []source.Problem
 	// unserved is what gateways leave out.
 	unserved []compile.Diagnostic
@@ -214,11 +215,12 @@ func (c *Control) rebuild() {
 	for _, p := range problems {
 		c.cfg.Log.Warn("not used", slog.String("object", p.Object.String()), slog.String("why", p.Message))
 	}
-	unserved := unservedBy(w)
+	compiler := compile.New(w)
+	unserved := unservedBy(w, compiler)
 	for _, d := range unserved {
 		c.cfg.Log.Warn("not served", slog.String("object", d.Object.String()), slog.String("why", d.Message))
 	}
-	c.current.Store(&snapshot{w, problems, unserved})
+	c.current.Store(&snapshot{w, compiler, problems, unserved})
 	c.timings.built(next, since, time.Now())
 	c.xds.Notify(next)
 	signal(c.rebuilt)
@@ -226,13 +228,13 @@ func (c *Control) rebuild() {
 
 // unservedBy the gateways of a World, each thing once however many gateways say
 // it.
-func unservedBy(w *world.World) []compile.Diagnostic {
+func unservedBy(w *world.World, compiler *compile.Compiler) []compile.Diagnostic {
 	var out []compile.Diagnostic
 	for _, wl := range w.Workloads {
 		if wl.Role != mesh.RoleGateway {
 			continue
 		}
-		_, diagnostics := compile.For(w, wl)
+		_, diagnostics := compiler.For(wl)
 		for _, d := range diagnostics {
 			if !slices.Contains(out, d) {
 				out = append(out, d)
@@ -253,10 +255,11 @@ func signal(c chan struct{}) {
 // ConfigFor is what the xDS server asks for a proxy: the configuration of its
 // own workload, and only if its certificate is that workload's.
 func (c *Control) ConfigFor(node string, peer spiffeid.ID) (*mesh.ProxyConfig, error) {
-	w := c.World()
-	if w == nil {
+	s := c.current.Load()
+	if s == nil {
 		return nil, fmt.Errorf("the control plane has not read the cluster yet")
 	}
+	w := s.world
 	wl := w.Workload(node)
 	if wl == nil {
 		return nil, fmt.Errorf("%w: there is no workload %s", server.ErrNotFound, node)
@@ -267,7 +270,7 @@ func (c *Control) ConfigFor(node string, peer spiffeid.ID) (*mesh.ProxyConfig, e
 	if wl.Role == mesh.RoleNone {
 		return nil, fmt.Errorf("%w: workload %s is outside the mesh (no sidecar)", server.ErrDenied, node)
 	}
-	cfg, _ := compile.For(w, wl)
+	cfg, _ := s.compiler.For(wl)
 	return cfg, nil
 }
 

@@ -79,6 +79,20 @@ func (l lookup) find(w *world.World) (group []candidate, lost []Loser) {
 	return group, append(lost, out...)
 }
 
+// RulesSelecting are the names of the DestinationRules whose workloadSelector
+// selects a client. Clients with a proxy that are of one namespace and selected by
+// the same rules follow the same rules throughout.
+func RulesSelecting(w *world.World, client *mesh.Workload) []string {
+	var out []string
+	for _, r := range w.DestinationRules {
+		selector := r.Spec.GetWorkloadSelector().GetMatchLabels()
+		if len(selector) > 0 && r.Namespace == client.Namespace && subsetOf(selector, client.Labels) {
+			out = append(out, r.Name)
+		}
+	}
+	return out
+}
+
 // place is the step at which the lookup meets a rule, or why it never does.
 func (l lookup) place(c candidate) (step int, why string) {
 	ns, exportTo := c.rule.Namespace, c.rule.Spec.GetExportTo()

@@ -58,10 +58,25 @@ func BenchmarkBuild(b *testing.B) {
 	}
 }
 
-// BenchmarkCompile: the configuration of one of the 1,000 proxies.
+// BenchmarkCompile: the configurations of all 1,000 proxies.
 func BenchmarkCompile(b *testing.B) {
 	w, _ := source.Build(city(1000, 300), "")
 	for b.Loop() {
-		compile.For(w, w.Workloads[0])
+		c := compile.New(w)
+		for _, wl := range w.Workloads {
+			c.For(wl)
+		}
+	}
+}
+
+// BenchmarkEqual: whether a World of 1,000 pods is a new one.
+func BenchmarkEqual(b *testing.B) {
+	o := city(1000, 300)
+	w, _ := source.Build(o, "")
+	again, _ := source.Build(o, "")
+	for b.Loop() {
+		if !w.Equal(again) {
+			b.Fatal("the same objects make another World")
+		}
 	}
 }
