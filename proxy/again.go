@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"errors"
+	"net/http"
 	"net/netip"
 	"sync"
 
@@ -46,20 +47,26 @@ func (k *kept) answered() {
 	k.b, k.over = nil, true
 }
 
-// request is what was kept, if it is at most one HTTP request of a method that
-// is safe to repeat (RFC 9110, section 9.2.1): the server may have begun on it.
+// request is what was kept, if it is the beginning or the whole of an HTTP
+// request that is safe to repeat.
 func (k *kept) request() []byte {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	method, _, ok := bytes.Cut(k.b, []byte{' '})
-	if !ok {
+	if !ok || !safe(string(method)) {
 		return nil
 	}
-	switch string(method) {
-	case "GET", "HEAD", "OPTIONS":
-		return k.b
+	return k.b
+}
+
+// safe tells whether a request may be repeated though a server may have begun on
+// it (RFC 9110, section 9.2.1).
+func safe(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return true
 	}
-	return nil
+	return false
 }
 
 // again sends the first request of an HTTP connection to another endpoint, when

@@ -13,7 +13,9 @@ import (
 // carry moves the bytes of a connection that was let in, until it ends.
 func (p *Proxy) carry(r *row, client, up *relay.Side) {
 	o := p.observe(r, p.metrics.identify(r, p.settings.Load()))
-	p.finish(r, client, up, p.cfg.Relay.Relay(client, up, &r.meter, o))
+	err := p.cfg.Relay.Relay(client, up, &r.meter, o)
+	p.passedProbe(r, o)
+	p.finish(r, client, up, err)
 }
 
 // carryTo is carry for a connection to dst that may be made to another endpoint
@@ -66,7 +68,10 @@ func (r *row) broke(err error) {
 // us, since it may be the application's own TLS.
 func (p *Proxy) observe(r *row, se *series) *observer {
 	f := r.snapshot()
-	o := &observer{row: r}
+	o := &observer{row: r, dst: f.Destination}
+	if f.Direction == mesh.InboundDir && f.Security == mesh.Plaintext {
+		o.asks = p.probes.at(f.Destination.Port()).http
+	}
 	o.fresh.Store(f.Security == mesh.Plaintext)
 	if f.Protocol == mesh.HTTP && f.Security != mesh.PassedTLS {
 		o.http = newHTTPWatch(p.cfg.Now, func(x exchange) { p.metrics.exchange(se, x) })
@@ -77,15 +82,22 @@ func (p *Proxy) observe(r *row, se *series) *observer {
 
 type observer struct {
 	row   *row
+	dst   netip.AddrPort
 	http  *httpWatch
-	kept  *kept       // nil when nothing can be sent again
-	fresh atomic.Bool // the client has sent nothing yet, and not under our TLS
+	kept  *kept // nil when nothing can be sent again
+	probe atomic.Pointer[httpQuestion]
+	asks  []*httpQuestion // what a kubelet may ask here in plaintext
+	fresh atomic.Bool     // the client has sent nothing yet, and not under our TLS
 }
 
 // FromClient implements relay.Observer.
 func (o *observer) FromClient(p []byte) {
+	o.probe.Store(nil)
 	if o.fresh.Load() {
 		o.fresh.Store(false)
+		if q, _ := matchHTTP(o.asks, p, o.dst); q != nil {
+			o.probe.Store(q)
+		}
 		if p[0] == recordHandshake {
 			o.row.set(func(f *mesh.Connection) { f.Security = mesh.PassedTLS })
 		}

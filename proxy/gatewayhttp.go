@@ -104,7 +104,7 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, q *request, rt *
 		},
 	})
 	rp := &httputil.ReverseProxy{
-		Transport: p.gateways.pool(q.settings, q.cluster).transport,
+		Transport: &againTransport{p: p, q: q, next: p.gateways.pool(q.settings, q.cluster).transport},
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL.Scheme, pr.Out.URL.Host = "http", "cluster"
 			if rt.Rewrite != "" {

@@ -162,6 +162,21 @@ func (s slots) take(ctx context.Context) (release func(), err error) {
 	}
 }
 
+// passedProbe notes, when a connection ends that was carried to the workload in
+// plaintext, that it was a probe and nothing besides: whoever looks for peers
+// without TLS looks for no kubelet. While it lives it is what it speaks, so that
+// a change to STRICT ends it.
+func (p *Proxy) passedProbe(r *row, o *observer) {
+	f := r.snapshot()
+	switch q := o.probe.Load(); {
+	case f.Security != mesh.Plaintext:
+	case q != nil:
+		p.probed(r, q.String()+", passed to the workload")
+	case f.Received == 0 && p.probes.at(f.Destination.Port()).tcp:
+		p.probed(r, "TCP probe: the client said nothing")
+	}
+}
+
 // progress is how far some bytes are towards something that is waited for. The
 // greater one counts where two things are waited for.
 type progress int

@@ -387,7 +387,65 @@ func TestProbeWherePlaintextIsAllowed(t *testing.T) {
 		if r := <-a.seen; r.Header.Get("User-Agent") != "kube-probe/1.37" {
 			t.Errorf("%s: %v", mode, r.Header)
 		}
-		n.row(ended)
+		n.row(func(c mesh.Connection) bool {
+			return ended(c) && c.Security == mesh.Probed && c.Why == "HTTP probe GET /204, passed to the workload"
+		})
+		c := dial(t, "127.0.0.7", at)
+		question := fmt.Sprintf("GET /204 HTTP/1.1\r\nHost: %s\r\nUser-Agent: kube-probe/1.37\r\nAccept: */*\r\n\r\n", a.at)
+		for range 2 { // a probe, and one request more
+			io.WriteString(c, question)
+			if _, err := c.Read(make([]byte, 512)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.Close()
+		n.row(func(c mesh.Connection) bool { return ended(c) && c.Security == mesh.Plaintext && c.Requests == 2 })
+	}
+}
+
+// Under STRICT and where plaintext is allowed, IPv4 and IPv6: a connection
+// without a word on a port with a TCP probe is that probe.
+func TestTCPProbe(t *testing.T) {
+	for _, mode := range []mesh.Mode{mesh.ModeStrict, mesh.ModePermissive, mesh.ModeDisable} {
+		for _, reset := range []bool{false, true} {
+			workload := app(t, echo)
+			n, at := probedNode(t, workload, mode, mesh.Probe{Kind: mesh.ProbeTCP})
+			c := dial(t, "127.0.0.7", at)
+			if reset && mode == mesh.ModeStrict {
+				c.SetLinger(0)
+			}
+			c.Close()
+			f := n.row(ended)
+			if f.Security != mesh.Probed || f.Why != "TCP probe: the client said nothing" || !f.Allowed {
+				t.Errorf("%s: %+v", mode, f)
+			}
+			if s := scrape(t, n); strings.Contains(s, "hasp_tls_handshake_failures_total{") {
+				t.Errorf("%s: a probe is counted as a failed handshake", mode)
+			}
+		}
+	}
+}
+
+func TestProbeOverIPv6(t *testing.T) {
+	ln, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := addrPort(ln.Addr())
+	done := make(chan struct{})
+	srv := &http.Server{Handler: http.NotFoundHandler()}
+	go func() {
+		defer close(done)
+		srv.Serve(ln)
+	}()
+	defer func() { srv.Close(); <-done }()
+	n := newNode(t, newTestCA(t), "boards", "127.0.0.9", func(c *Config) {
+		c.Probes = []mesh.Probe{{Kind: mesh.ProbeHTTP, Port: pod.Port(), Path: "/healthz"}}
+		c.Dialer = &net.Dialer{}
+	})
+	n.apply(inboundConfig(pod.Port(), mesh.ModeStrict, mesh.HTTP))
+	if code, err := (kubelet{path: "/healthz"}).ask(t, n.inboundFor(pod), pod.String()); code != 404 || err != nil {
+		t.Errorf("got %d, %v", code, err)
 	}
 }
 

@@ -96,7 +96,7 @@ func scanHTTP(questions []*httpQuestion, b []byte) progress {
 // header for header, and nothing may follow it.
 func matchHTTP(questions []*httpQuestion, head []byte, dst netip.AddrPort) (q *httpQuestion, agent string) {
 	lines, ok := strings.CutSuffix(string(head), "\r\n\r\n")
-	if !ok {
+	if !ok || scanHTTP(questions, head) != whole {
 		return nil, ""
 	}
 	first, rest, _ := strings.Cut(lines, "\r\n")

@@ -254,3 +254,53 @@ func TestAgainNeedsAnother(t *testing.T) {
 		t.Errorf("status %d, asked %d times", res.StatusCode, asked.Load())
 	}
 }
+
+// A gateway does the same, for each request.
+func TestGatewayAgain(t *testing.T) {
+	var reached atomic.Int64
+	m := newGatewayLab(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Method) }))
+	breaks := app(t, func(c *net.TCPConn) {
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			reached.Add(1)
+			relay.Reset(c)
+		}
+	})
+	bad := newNode(t, m.ca, "app-ui", "127.0.0.9")
+	bad.apply(inboundConfig(breaks.Port(), mesh.ModeStrict, mesh.HTTP))
+	e := m.config.Outbound.Clusters[0].Endpoints[0]
+	at := bad.inboundFor(breaks)
+	e.Addr, e.Port = at.Addr(), at.Port()
+	for _, tc := range []struct {
+		method, body string
+		only         bool // the one endpoint there is
+		code         int
+		reached      int64
+	}{
+		{"GET", "", false, 200, 1},
+		{"POST", "x", false, 503, 1},
+		{"GET", "", true, 503, 1},
+	} {
+		c := m.config
+		cl := c.Outbound.Clusters[0]
+		cl.Name += fmt.Sprint(tc) // a pool and a turn of its own
+		c.Gateway = []mesh.Server{m.serve(m.http, mesh.HTTP, mesh.HTTPRoute{Hosts: []string{"*"}, To: []mesh.WeightedTarget{{Cluster: cl.Name}}})}
+		cl.Endpoints = []mesh.Endpoint{e}
+		if !tc.only {
+			cl.Endpoints = append(cl.Endpoints, m.config.Outbound.Clusters[0].Endpoints[0])
+		}
+		c.Outbound.Clusters = []mesh.Cluster{cl}
+		c.Outbound.Listeners = nil
+		m.gw.health.ok(at.String())
+		m.gw.apply(c)
+		reached.Store(0)
+		code, _, _ := m.get(t, "/", func(r *http.Request) {
+			r.Method, r.Body = tc.method, io.NopCloser(strings.NewReader(tc.body))
+			if r.ContentLength = int64(len(tc.body)); tc.body == "" {
+				r.Body = nil
+			}
+		})
+		if code != tc.code || reached.Load() != tc.reached {
+			t.Errorf("%+v: status %d, the first endpoint was reached %d times", tc, code, reached.Load())
+		}
+	}
+}
