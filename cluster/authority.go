@@ -31,7 +31,7 @@ type authority struct {
 	own    string // the Secret that is made when there is no other
 	cfg    ca.Config
 	log    *slog.Logger
-	event  func(ctx context.Context, s *corev1.Secret, reason, message string)
+	event  func(ctx context.Context, about corev1.ObjectReference, reason, message string)
 
 	ca *ca.CA // set by open
 
@@ -40,6 +40,8 @@ type authority struct {
 	files   ca.Files
 	refused string // version of the Secret that was last refused
 	changed chan struct{}
+
+	gone chan struct{} // the Secret in use was deleted
 }
 
 // open reads the authority, or makes one. When several replicas make one at
@@ -58,7 +60,7 @@ func (a *authority) open(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		a.event(ctx, s, "Refused", err.Error())
+		a.event(ctx, reference(s), "Refused", err.Error())
 		return fmt.Errorf("the Secret %s/%s cannot be the authority: %w", Namespace, s.Name, err)
 	}
 	a.mu.Lock()
@@ -160,6 +162,7 @@ func (a *authority) look(ctx context.Context, stores []cache.Store) {
 			}
 		}
 	}
+	signal(a.gone)
 	a.log.Warn("the authority's Secret is gone, what it held goes on", slog.String("secret", Namespace+"/"+a.inUse()))
 }
 
@@ -176,7 +179,7 @@ func (a *authority) take(ctx context.Context, s *corev1.Secret) {
 	if err := a.ca.Replace(files); err != nil {
 		a.refused = version
 		a.log.Error("authority not taken over, the last good one goes on", slog.String("secret", Namespace+"/"+s.Name), slog.Any("error", err))
-		a.event(ctx, s, "Refused", err.Error()+"; the last good authority goes on signing")
+		a.event(ctx, reference(s), "Refused", err.Error()+"; the last good authority goes on signing")
 		return
 	}
 	a.from, a.files = s.Name, files
@@ -215,6 +218,7 @@ func (a *authority) keep(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-a.gone:
 		}
 	}
 }

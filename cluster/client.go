@@ -20,9 +20,10 @@ func Client(kubeconfig string) (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster: find the API server: %w", err)
 	}
-	// One TokenReview a certificate, and a ConfigMap in every namespace when
-	// the roots change: client-go's 5 a second are for people.
-	c.QPS, c.Burst = 100, 200
+	// A TokenReview for each new proxy, a look at the namespace for each new
+	// pod, a ConfigMap in every namespace when the roots change: client-go's 5
+	// a second are for people.
+	c.QPS, c.Burst = 200, 400
 	c.UserAgent = "hasp-controlplane"
 	return c, nil
 }

@@ -29,16 +29,14 @@ import (
 // Names of the control plane's own objects. They are Istio's, so that what
 // points at Istio's control plane finds hasp's.
 const (
-	Namespace          = "istio-system"
-	Service            = "istiod"
-	Lease              = "hasp-leader"
-	GivenSecret        = "cacerts"         // the user's authority, which wins
-	OwnSecret          = "istio-ca-secret" // the authority we make
-	WebhookSecret      = "hasp-webhook-ca" // ours for webhooks, where a foreign authority signs for the mesh
-	RootsConfigMap     = "istio-ca-root-cert"
-	RootsKey           = "root-cert.pem"
-	InjectionConfigMap = "istio-sidecar-injector"
-	InjectionKey       = "values"
+	Namespace      = "istio-system"
+	Service        = "istiod"
+	Lease          = "hasp-leader"
+	GivenSecret    = "cacerts"         // the user's authority, which wins
+	OwnSecret      = "istio-ca-secret" // the authority we make
+	WebhookSecret  = "hasp-webhook-ca" // ours for webhooks, where a foreign authority signs for the mesh
+	RootsConfigMap = "istio-ca-root-cert"
+	RootsKey       = "root-cert.pem"
 	// TokenAudience is whom ServiceAccount tokens must be for, as Istio's.
 	TokenAudience = "istio-ca"
 )

@@ -8,24 +8,22 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// warn writes an event about one of the authority's Secrets, where somebody who
-// changed it looks: kubectl describe secret, kubectl get events.
-func (p *plane) warn(ctx context.Context, s *corev1.Secret, reason, message string) {
+// warn writes an event about a Secret or ConfigMap that is not taken over, where
+// somebody who changed it looks: kubectl describe, kubectl get events.
+func (p *plane) warn(ctx context.Context, about corev1.ObjectReference, reason, message string) {
 	const most = 1024 // bytes, of core/v1 Event
 	if len(message) > most {
 		message = message[:most]
 	}
 	now := metav1.Now()
 	_, err := p.client.CoreV1().Events(Namespace).Create(ctx, &corev1.Event{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: s.Name + ".", Namespace: Namespace},
-		InvolvedObject: corev1.ObjectReference{
-			APIVersion: "v1", Kind: "Secret", Namespace: s.Namespace, Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion,
-		},
-		Type: corev1.EventTypeWarning, Reason: reason, Message: message,
+		ObjectMeta:     metav1.ObjectMeta{GenerateName: about.Name + ".", Namespace: Namespace},
+		InvolvedObject: about,
+		Type:           corev1.EventTypeWarning, Reason: reason, Message: message,
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,
 		Source: corev1.EventSource{Component: "hasp", Host: p.cfg.Pod},
 	}, metav1.CreateOptions{})
 	if err != nil && ctx.Err() == nil {
-		p.cfg.Log.Warn("event not written", slog.String("about", s.Namespace+"/"+s.Name), slog.Any("error", err))
+		p.cfg.Log.Warn("event not written", slog.String("about", about.Kind+" "+about.Namespace+"/"+about.Name), slog.Any("error", err))
 	}
 }

@@ -125,7 +125,7 @@ func (r *roots) write(ctx context.Context, namespace string) error {
 		return nil
 	default:
 		next := have.DeepCopy()
-		next.Data, next.BinaryData = want, nil
+		next.Data, next.BinaryData, next.Labels = want, nil, ours() // whoever's it was before
 		_, err = client.Update(ctx, next, metav1.UpdateOptions{})
 		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 			return nil // changed or deleted meanwhile: the watch tells of it

@@ -55,8 +55,13 @@ func newSecret(name string, files ca.Files) *corev1.Secret {
 	}
 }
 
+// reference is for events.
+func reference(s *corev1.Secret) corev1.ObjectReference {
+	return corev1.ObjectReference{APIVersion: "v1", Kind: "Secret", Namespace: s.Namespace, Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion}
+}
+
 // ours marks the objects that the control plane makes, so that they can be
 // found when it is uninstalled.
 func ours() map[string]string {
-	return map[string]string{"app.kubernetes.io/managed-by": "hasp", "istio.io/config": "true"}
+	return map[string]string{"app.kubernetes.io/managed-by": "hasp", "app.kubernetes.io/part-of": "hasp", "istio.io/config": "true"}
 }

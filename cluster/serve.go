@@ -42,12 +42,13 @@ func serveHTTP(ctx context.Context, ln net.Listener, h http.Handler) error {
 
 // serveWebhooks until ctx ends. The API server verifies us by name against the
 // caBundle that the leader keeps.
-func (p *plane) serveWebhooks(ctx context.Context, own control.Credentials) error {
+func (p *plane) serveWebhooks(ctx context.Context, w *work) error {
 	mux := http.NewServeMux()
+	mux.Handle("POST /inject", p.metrics.webhook("inject", w.inject.handler()))
 	mux.Handle("POST /validate", p.metrics.webhook("validate", http.HandlerFunc(validate)))
 	ln := tls.NewListener(p.cfg.Listeners.Webhook, &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own.Certificate() },
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return w.hook.Certificate() },
 	})
 	return serveHTTP(ctx, ln, mux)
 }
@@ -85,6 +86,9 @@ func (p *plane) ready() error {
 	}
 	if _, err := work.own.Certificate(); err != nil {
 		return fmt.Errorf("its certificate: %w", err)
+	}
+	if !work.inject.read() {
+		return errors.New("the settings of sidecars are not read yet")
 	}
 	return nil
 }

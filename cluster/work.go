@@ -36,6 +36,7 @@ type work struct {
 	// webhooks is the authority of the webhooks' certificate: signer, or one
 	// of our own that only the API server knows.
 	webhooks *authority
+	inject   *injection
 	own      control.Credentials // on the port of xDS
 	hook     control.Credentials // on the port of the webhooks
 }
@@ -59,7 +60,8 @@ func (p *plane) work(ctx, serving context.Context) error {
 	p.working.Store(w)
 	g.Go(func() error { return w.control.Run(serving) })
 	g.Go(func() error { return w.webhooks.follow(serving) })
-	g.Go(func() error { return p.serveWebhooks(serving, w.hook) })
+	g.Go(func() error { return w.inject.follow(serving) })
+	g.Go(func() error { return p.serveWebhooks(serving, w) })
 	g.Go(func() error {
 		leading, stop := context.WithCancel(ctx)
 		defer stop()
@@ -102,7 +104,7 @@ func (p *plane) prepare(ctx context.Context) (*work, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity of the control plane: %w", err)
 	}
-	w := &work{}
+	w := &work{inject: &injection{client: p.client, trustDomain: td.Name(), log: p.cfg.Log, event: p.warn}}
 	cfg := control.Config{
 		Client: p.dynamic, TrustDomain: td.Name(), StatusByLeader: true,
 		// Gateways' certificates are beside the gateways, which are here.
@@ -146,6 +148,7 @@ func (p *plane) authority(ctx context.Context, td spiffeid.TrustDomain, given, o
 	a := &authority{
 		client: p.client, given: given, own: own,
 		cfg: ca.Config{TrustDomain: td, LeafTTL: p.cfg.CertLifetime}, log: p.cfg.Log, event: p.warn,
+		gone: make(chan struct{}, 1),
 	}
 	return a, a.open(ctx)
 }
