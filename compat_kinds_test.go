@@ -103,6 +103,10 @@ func compatKinds() []compatKind {
 		}, whole: messages{
 			"": (*security.PeerAuthentication)(nil), "selector.": (*selector.WorkloadSelector)(nil), "mtls.": (*security.PeerAuthentication_MutualTLS)(nil),
 		}},
+		{name: "AuthorizationPolicy", apiVersion: "security.istio.io/v1", spec: `{rules: [{from: [{source: {namespaces: [shop]}}]}]}`, fields: compatAuthorization, whole: messages{
+			"": (*security.AuthorizationPolicy)(nil), "rules[].": (*security.Rule)(nil), "rules[].from[].source.": (*security.Source)(nil),
+			"rules[].to[].operation.": (*security.Operation)(nil), "rules[].when[].": (*security.Condition)(nil),
+		}},
 		{name: "DestinationRule", apiVersion: "networking.istio.io/v1", spec: `{host: api, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}`, fields: compatRule, beside: compatGateway + "---" + compatSubsetRoute, whole: messages{
 			"": (*networking.DestinationRule)(nil), "trafficPolicy.": (*networking.TrafficPolicy)(nil),
 			"trafficPolicy.tls.": (*networking.ClientTLSSettings)(nil), "subsets[].": (*networking.Subset)(nil),
@@ -136,6 +140,53 @@ var compatPolicy = []compatField{
 }
 
 const compatMutual = `trafficPolicy: {tls: {mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem, caCertificates: /ca.pem}}`
+
+var compatAuthorization = []compatField{
+	{"selector", `selector: {matchLabels: {app: api}}`, ""},
+	{"targetRef", `targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: g}`, ""},
+	{"targetRefs", `targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: g}]`, ""},
+	{"action ALLOW", `action: ALLOW`, `action: DENY`},
+	{"action DENY", `action: DENY`, ""},
+	{"action AUDIT", `action: AUDIT`, ""},
+	{"action CUSTOM", `{action: CUSTOM, provider: {name: x}}`, ""},
+	{"provider", `provider: {name: x}`, ""},
+	{"rules[].from[].source.principals", `rules: [{from: [{source: {namespaces: [shop], principals: [x]}}]}]`, ""},
+	{"rules[].from[].source.notPrincipals", `rules: [{from: [{source: {namespaces: [shop], notPrincipals: [x]}}]}]`, ""},
+	{"rules[].from[].source.requestPrincipals", `rules: [{from: [{source: {namespaces: [shop], requestPrincipals: [x]}}]}]`, ""},
+	{"rules[].from[].source.notRequestPrincipals", `rules: [{from: [{source: {namespaces: [shop], notRequestPrincipals: [x]}}]}]`, ""},
+	{"rules[].from[].source.namespaces", `rules: [{from: [{source: {namespaces: [bank]}}]}]`, ""},
+	{"rules[].from[].source.notNamespaces", `rules: [{from: [{source: {namespaces: [shop], notNamespaces: [x]}}]}]`, ""},
+	{"rules[].from[].source.serviceAccounts", `rules: [{from: [{source: {serviceAccounts: [x]}}]}]`, ""},
+	{"rules[].from[].source.notServiceAccounts", `rules: [{from: [{source: {notServiceAccounts: [x]}}]}]`, ""},
+	{"rules[].from[].source.trustDomains", `rules: [{from: [{source: {namespaces: [shop], trustDomains: [x]}}]}]`, ""},
+	{"rules[].from[].source.notTrustDomains", `rules: [{from: [{source: {namespaces: [shop], notTrustDomains: [x]}}]}]`, ""},
+	{"rules[].from[].source.ipBlocks", `rules: [{from: [{source: {namespaces: [shop], ipBlocks: [10.0.0.1]}}]}]`, ""},
+	{"rules[].from[].source.notIpBlocks", `rules: [{from: [{source: {namespaces: [shop], notIpBlocks: [10.0.0.1]}}]}]`, ""},
+	{"rules[].from[].source.remoteIpBlocks", `rules: [{from: [{source: {namespaces: [shop], remoteIpBlocks: [10.0.0.1]}}]}]`, ""},
+	{"rules[].from[].source.notRemoteIpBlocks", `rules: [{from: [{source: {namespaces: [shop], notRemoteIpBlocks: [10.0.0.1]}}]}]`, ""},
+	{"rules[].to[].operation.hosts", `rules: [{to: [{operation: {hosts: [x]}}]}]`, ""},
+	{"rules[].to[].operation.notHosts", `rules: [{to: [{operation: {notHosts: [x]}}]}]`, ""},
+	{"rules[].to[].operation.ports", `rules: [{to: [{operation: {ports: ["8080"]}}]}]`, ""},
+	{"rules[].to[].operation.notPorts", `rules: [{to: [{operation: {notPorts: ["8080"]}}]}]`, ""},
+	{"rules[].to[].operation.methods", `rules: [{to: [{operation: {methods: [GET]}}]}]`, ""},
+	{"rules[].to[].operation.notMethods", `rules: [{to: [{operation: {notMethods: [GET]}}]}]`, ""},
+	{"rules[].to[].operation.paths", `rules: [{to: [{operation: {paths: [/x]}}]}]`, ""},
+	{"rules[].to[].operation.notPaths", `rules: [{to: [{operation: {notPaths: [/x]}}]}]`, ""},
+	{"rules[].when[].key source.ip", `rules: [{when: [{key: "source.ip", values: [10.0.0.1]}]}]`, ""},
+	{"rules[].when[].key source.namespace", `rules: [{when: [{key: "source.namespace", values: [x]}]}]`, ""},
+	{"rules[].when[].key source.principal", `rules: [{when: [{key: "source.principal", values: [x]}]}]`, ""},
+	{"rules[].when[].key source.serviceAccount", `rules: [{when: [{key: "source.serviceAccount", values: [shop/x]}]}]`, ""},
+	{"rules[].when[].key source.trustDomain", `rules: [{when: [{key: "source.trustDomain", values: [x]}]}]`, ""},
+	{"rules[].when[].key destination.ip", `rules: [{when: [{key: "destination.ip", values: [10.0.0.2]}]}]`, ""},
+	{"rules[].when[].key destination.port", `rules: [{when: [{key: "destination.port", values: ["8080"]}]}]`, ""},
+	{"rules[].when[].key remote.ip", `rules: [{when: [{key: "remote.ip", values: [10.0.0.1]}]}]`, ""},
+	{"rules[].when[].key connection.sni", `rules: [{when: [{key: "connection.sni", values: [x]}]}]`, ""},
+	{"rules[].when[].key request.headers[x]", `rules: [{when: [{key: "request.headers[x]", values: [x]}]}]`, ""},
+	{"rules[].when[].key request.auth.principal", `rules: [{when: [{key: "request.auth.principal", values: [x]}]}]`, ""},
+	{"rules[].when[].key request.auth.claims[x]", `rules: [{when: [{key: "request.auth.claims[x]", values: [x]}]}]`, ""},
+	{"rules[].when[].values", `rules: [{when: [{key: source.namespace, values: [x]}]}]`, ""},
+	{"rules[].when[].notValues", `rules: [{when: [{key: source.namespace, notValues: [x]}]}]`, ""},
+}
 
 var compatRule = []compatField{
 	{"host", `host: web`, ""},

@@ -170,7 +170,7 @@ func readBlocks(name string) ([]fenced, string, error) {
 }
 
 // golden names a case in the policy reference: words joined by hyphens.
-var golden = regexp.MustCompile("`((?:check|lab|peer|policy|rule)-[a-z0-9-]+)`")
+var golden = regexp.MustCompile("`((?:access|check|lab|peer|policy|rule)-[a-z0-9-]+)`")
 
 // TestPolicyReference holds the reference and the golden cases together: each
 // case that it names exists, and none is left out.

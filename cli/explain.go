@@ -22,7 +22,8 @@ func newExplainCmd(load worldLoader, namespace string) *cobra.Command {
 		Short: "Say what one call meets, and which objects decided and lost",
 		Long: `Say what a call of a workload to a service meets: what the server takes, what
 the client speaks, whose certificates they show, whether the two get along, and
-for each which object decided, at which level, and which objects lost and why.
+for each which object decided, at which level, and which objects lost and why;
+and whether the server lets this caller in.
 
 WORKLOAD is a pod, a Deployment or an app label. HOST is a service as the
 workload would call it: boards, boards.shop, or the full name; PORT its number
@@ -32,7 +33,8 @@ With -o json the answer has the keys from, to, server, client, verdict (OK or
 CONFLICT) and why. server and client hold mode (absent when nothing sets it),
 object ("KIND NAMESPACE/NAME" of what decided; of the rule that is used when it
 says no tls), level, lost, and the identities. client.auto is true when auto
-mutual TLS speaks for a client that no rule tells.
+mutual TLS speaks for a client that no rule tells. access says whether the
+AuthorizationPolicies let the caller in: allowed, object and why.
 
 With -f the answer comes from manifests alone, with no mesh running: the
 workloads and Services as Kubernetes YAML, the policies with their
@@ -85,6 +87,15 @@ type Explanation struct {
 	Why     string     `json:"why"`
 	Server  serverSide `json:"server"`
 	Client  clientSide `json:"client"`
+	Access  access     `json:"access"`
+}
+
+// access is whether the caller is let in (AuthorizationPolicy), of an
+// Explanation.
+type access struct {
+	Allowed bool   `json:"allowed"`
+	Object  string `json:"object,omitempty"` // that decided; absent when none applies
+	Why     string `json:"why,omitempty"`
 }
 
 // serverSide is the server's side of an Explanation.
@@ -178,6 +189,8 @@ func newExplanation(w *world.World, from *mesh.Workload, svc *mesh.Service, port
 			SNI:      v.Client.TLS.SNI, SubjectAltNames: v.Client.TLS.SubjectAltNames,
 		},
 	}
+	a := policy.Access(w, from, svc, port, subset)
+	e.Access = access{a.Allowed, objectName(a.Origin), a.Why}
 	if v.Status == policy.Auto {
 		e.Verdict = policy.OK // AUTO is a word of tls-check's column
 	}
@@ -234,6 +247,12 @@ func (e *Explanation) write(out io.Writer) error {
 	writeAll(t, "expects", e.Client.SubjectAltNames)
 	if e.Client.SNI != "" {
 		writeAll(t, "asks for", []string{e.Client.SNI})
+	}
+	switch {
+	case !e.Access.Allowed:
+		fmt.Fprintf(t, "\ncaller is\trefused\n  because\t%s\n", e.Access.Why)
+	case e.Access.Why != "":
+		fmt.Fprintf(t, "\ncaller is\tlet in\n  because\t%s\n", e.Access.Why)
 	}
 	return t.Flush()
 }

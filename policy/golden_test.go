@@ -31,6 +31,7 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata/*.txtar
 //	client NAME.NS HOST:PORT [SUBSET]  what a client speaks
 //	tls NAME.NS HOST:PORT [SUBSET]     the same, with names and files
 //	subsets NAME.NS HOST:PORT          the subsets a client sees
+//	access NAME.NS HOST:PORT [SUBSET]  whether the caller is let in and why
 //	check NAME.NS HOST:PORT [SUBSET]   the verdict and why
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -85,6 +86,7 @@ func backwards(w *world.World) *world.World {
 	r := *w
 	r.Policies = reversed(w.Policies)
 	r.PeerAuthentications = reversed(w.PeerAuthentications)
+	r.AuthorizationPolicies = reversed(w.AuthorizationPolicies)
 	r.DestinationRules = reversed(w.DestinationRules)
 	return &r
 }
@@ -151,6 +153,15 @@ func answer(t *testing.T, w *world.World, verb string, args []string) string {
 			return "none"
 		}
 		return strings.Join(out, ", ")
+	case "access":
+		v := policy.Access(w, from, svc, port, subset)
+		switch {
+		case !v.Allowed:
+			return "refused: " + v.Why
+		case v.Why == "":
+			return "allowed"
+		}
+		return "allowed: " + v.Why
 	case "check":
 		v := policy.Check(w, from, svc, port, subset)
 		return v.Status + " " + v.Why
