@@ -312,6 +312,7 @@ func TestNoProbe(t *testing.T) {
 		"a line without a colon":  "GET /ready HTTP/1.1\r\n" + host + agent + "hello\r\n" + rest,
 		"bare line feeds":         "GET /ready HTTP/1.1\n" + "Host: x\n\n",
 		"a line feed in a value":  "GET /ready HTTP/1.1\r\n" + host + agent + "Accept: */*\nX: y\r\n\r\n",
+		"a carriage return":       "GET /ready HTTP/1.1\r\n" + host + "User-Agent: kube-probe/1.37\r\r\n" + rest,
 		"nothing but the line":    "GET /ready HTTP/1.1\r\n\r\n",
 		"an endless head":         "GET /ready HTTP/1.1\r\nX: " + strings.Repeat("x", 2*maxProbeHead),
 		"HTTP/2, no gRPC probe":   preface,
@@ -562,6 +563,7 @@ func FuzzProbe(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\nHost: 10.0.0.7:80\r\nUser-Agent: kube-probe/1.37\r\nAccept: */*\r\nConnection: close\r\n\r\n"))
 	f.Add([]byte("GET /healthz?a=b HTTP/1.1\r\nHost: 10.0.0.7:80\r\nUser-Agent: kube-probe/1.37\r\nX-A: 1\r\n\r\n"))
 	f.Add([]byte("GET / HTTP/1.1\r\nHost: 10.0.0.7:80\r\nContent-Length: 1\r\n\r\nx"))
+	f.Add([]byte("GET / HTTP/1.1\r\nHost:10.0.0.7:80\r\nUser-Agent:kube-probe/0.0\r\r\n\r\n"))
 	f.Add([]byte(preface))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		questions := ps.at(80).http

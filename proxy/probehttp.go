@@ -118,7 +118,7 @@ func parseHeader(lines string) http.Header {
 	h := make(http.Header)
 	for line := range strings.SplitSeq(lines, "\r\n") {
 		name, value, ok := strings.Cut(line, ":")
-		value = textproto.TrimString(value)
+		value = strings.Trim(value, " \t")
 		if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
 			return nil
 		}
