@@ -38,10 +38,7 @@ func (p *Proxy) inbound(r *row) {
 	var a arrival
 	switch port.Mode {
 	case mesh.ModeDisable:
-		r.set(func(f *mesh.Connection) {
-			f.Security, f.Why = mesh.Plaintext, demand("DISABLE", port.Origin)
-		})
-		a.client = relay.TCP(r.client, nil)
+		a, err = p.inPlaintext(r, s, dst, demand("DISABLE", port.Origin))
 	case mesh.ModePermissive, mesh.ModeUnset:
 		a, err = p.permissive(r, s, dst)
 	default:
@@ -74,6 +71,34 @@ type arrival struct {
 	answer func()      // for a probe: asks and answers, instead of carrying
 }
 
+// inPlaintext is a client that speaks plaintext where the mode has nothing
+// against it. Where something else has, it may be one of the workload's declared
+// probes.
+func (p *Proxy) inPlaintext(r *row, s *settings, dst netip.AddrPort, why string) (arrival, error) {
+	a := arrival{client: relay.TCP(r.client, nil)}
+	f := r.snapshot()
+	f.Security = mesh.Plaintext
+	if !judge(s, &f).Allow {
+		if err := r.client.SetReadDeadline(time.Now().Add(p.cfg.HandshakeTimeout)); err != nil {
+			return a, err
+		}
+		p.askedInPlaintext(r, &a, dst)
+	}
+	if a.answer == nil {
+		p.plaintext(r, why)
+	}
+	return a, nil
+}
+
+// askedInPlaintext looks for a probe. What was read of a client that asks none
+// stays with it, should it be let in after all.
+func (p *Proxy) askedInPlaintext(r *row, a *arrival, dst netip.AddrPort) {
+	answer, head := p.plaintextProbe(r, a.client, dst)
+	if a.answer = answer; answer == nil {
+		a.client = relay.TCP(r.client, head)
+	}
+}
+
 // strict wants mutual TLS, or one of the workload's declared probes. Any other
 // client that speaks plaintext gets no byte for an answer, not even an alert:
 // that is noted here and refused by settle, the one place that decides.
@@ -92,7 +117,7 @@ func (p *Proxy) strict(r *row, s *settings, dst netip.AddrPort) (arrival, error)
 	case first == recordHandshake:
 		return p.strictTLS(r, s, dst)
 	default:
-		if a.answer = p.plaintextProbe(r, a.client, dst); a.answer == nil {
+		if p.askedInPlaintext(r, &a, dst); a.answer == nil {
 			p.strangerSpoke(r)
 		}
 	}

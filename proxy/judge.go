@@ -29,6 +29,10 @@ func judge(s *settings, f *mesh.Connection) verdict {
 func judgeInbound(s *settings, f *mesh.Connection) verdict {
 	port := s.inboundPort(f.Destination.Port())
 	v := verdict{Mode: string(port.Mode), Rule: port.Origin}
+	if f.Security == mesh.Probed {
+		v.Allow = true // the proxy answers it: nothing of it reaches the workload
+		return v
+	}
 	switch port.Mode {
 	case mesh.ModeUnset, mesh.ModePermissive, mesh.ModeDisable:
 		// mTLS begun under another mode is more than these ask for.
@@ -36,8 +40,6 @@ func judgeInbound(s *settings, f *mesh.Connection) verdict {
 	}
 	// STRICT, and any word a newer control plane may know.
 	switch {
-	case f.Security == mesh.Probed:
-		v.Allow = true // the proxy answers it: nothing of it reaches the workload
 	case f.Security != mesh.MutualTLS:
 		v.Why = fmt.Sprintf("%s requires mutual TLS and the client spoke %s", demand(v.Mode, v.Rule), spoke(f.Security))
 	case !member(s.trustDomain, f.PeerIdentity):

@@ -34,8 +34,7 @@ func (p *Proxy) permissive(r *row, s *settings, dst netip.AddrPort) (a arrival, 
 			if a.app, err = p.knock(r, s, dst); err != nil {
 				return a, err
 			}
-			a.client, err = p.byFirstByte(r, s, first, why)
-			return a, err
+			return p.byFirstByte(r, s, dst, a, first, why)
 		case !errors.Is(err, os.ErrDeadlineExceeded) && err != io.EOF:
 			return a, fmt.Errorf("wait for the client: %w", err)
 		}
@@ -51,7 +50,7 @@ func (p *Proxy) permissive(r *row, s *settings, dst netip.AddrPort) (a arrival, 
 	case err != nil:
 		return a, err
 	case spoke:
-		a.client, err = p.byFirstByte(r, s, first, why)
+		return p.byFirstByte(r, s, dst, a, first, why)
 	default:
 		p.plaintext(r, why+", and has sent nothing")
 		a.client = relay.TCP(r.client, nil)
@@ -60,29 +59,33 @@ func (p *Proxy) permissive(r *row, s *settings, dst netip.AddrPort) (a arrival, 
 }
 
 // byFirstByte takes a client that has spoken for what its first byte shows.
-func (p *Proxy) byFirstByte(r *row, s *settings, first byte, why string) (*relay.Side, error) {
+func (p *Proxy) byFirstByte(r *row, s *settings, dst netip.AddrPort, a arrival, first byte, why string) (arrival, error) {
 	if first != recordHandshake {
-		p.plaintext(r, why)
-		return relay.TCP(r.client, nil), nil
+		plain, err := p.inPlaintext(r, s, dst, why)
+		plain.app = a.app
+		return plain, err
 	}
-	if err := r.client.SetReadDeadline(time.Now().Add(p.cfg.HandshakeTimeout)); err != nil {
-		return nil, err
+	err := r.client.SetReadDeadline(time.Now().Add(p.cfg.HandshakeTimeout))
+	if err != nil {
+		return a, err
 	}
 	h, head, ok := readHello(r.client)
 	if ok && meshALPN(h.alpn) {
-		return p.terminate(r, p.server.config(s.minTLS), head)
+		a.client, err = p.terminate(r, p.server.config(s.minTLS), head)
+		return a, err
 	}
 	if err := r.client.SetReadDeadline(time.Time{}); err != nil {
-		return nil, err
+		return a, err
 	}
 	if len(head) == 0 {
-		return nil, errors.New("the client left")
+		return a, errors.New("the client left")
 	}
 	r.set(func(f *mesh.Connection) {
 		f.Security = mesh.PassedTLS
 		f.Why = "the client's TLS is not the mesh's: it is passed to the workload"
 	})
-	return relay.TCP(r.client, head), nil
+	a.client = relay.TCP(r.client, head)
+	return a, nil
 }
 
 func (p *Proxy) plaintext(r *row, why string) {

@@ -95,38 +95,43 @@ func (ps *probes) at(port uint16) *portProbes {
 	return &portProbes{}
 }
 
-// plaintextProbe is for a client of a port that requires mutual TLS whose first
-// byte is no TLS. If what it sends is a declared question and nothing besides,
-// the returned function asks the workload and answers; it is to be called once
-// the connection is settled. Otherwise it is nil.
+// plaintextProbe is for a client that is to be refused for its plaintext, whose
+// first byte is no TLS. If what it sends is a declared question and nothing
+// besides, the returned function asks the workload and answers; it is to be
+// called once the connection is settled. Otherwise it is nil. head is what was
+// read, and a read deadline must be set.
 //
 // Not a byte of the client reaches the workload, whatever it is: what the
 // workload is asked is made anew of what the pod declares.
-func (p *Proxy) plaintextProbe(r *row, client *relay.Side, dst netip.AddrPort) func() {
+func (p *Proxy) plaintextProbe(r *row, client *relay.Side, dst netip.AddrPort) (answer func(), head []byte) {
 	at := p.probes.at(dst.Port())
 	if len(at.http) == 0 && len(at.grpc) == 0 {
-		return nil
+		return nil, nil
 	}
 	head, err := readUntil(client, func(b []byte) progress {
 		return max(scanPreface(at.grpc, b), scanHTTP(at.http, b))
 	})
 	switch {
 	case err != nil:
-		return nil
 	case scanPreface(at.grpc, head) == whole:
 		p.probed(r, "gRPC probe")
-		return func() { p.serveHealth(r, head, dst, at.grpc) }
+		answer = func() { p.serveHealth(r, head, dst, at.grpc) }
+	default:
+		answer = p.matched(r, client, head, at.http, dst)
 	}
-	return p.matched(r, client, head, at.http, dst)
+	return answer, head
 }
 
-// httpProbe is plaintextProbe for a client inside TLS.
+// httpProbe is plaintextProbe for a client inside TLS, who is never let through
+// to the workload: it takes the proxy for its server.
 func (p *Proxy) httpProbe(r *row, client *relay.Side, questions []*httpQuestion, dst netip.AddrPort) func() {
 	head, err := readUntil(client, func(b []byte) progress { return scanHTTP(questions, b) })
-	if err != nil {
-		return nil
+	if err == nil {
+		if answer := p.matched(r, client, head, questions, dst); answer != nil {
+			return answer
+		}
 	}
-	return p.matched(r, client, head, questions, dst)
+	return func() { r.refuse(errNoProbe.Error()) }
 }
 
 // matched answers the question that a request head asks, if it is one.
@@ -191,7 +196,7 @@ const (
 const maxProbeHead = 8 << 10
 
 // readUntil reads until the bytes are whole. An error means that they never
-// will be.
+// will be; what was read is returned all the same.
 func readUntil(from io.Reader, scan func([]byte) progress) ([]byte, error) {
 	buf := make([]byte, maxProbeHead)
 	for n := 0; n < len(buf); {
@@ -201,11 +206,11 @@ func readUntil(from io.Reader, scan func([]byte) progress) ([]byte, error) {
 		case whole:
 			return buf[:n], nil
 		case never:
-			return nil, errNoProbe
+			return buf[:n], errNoProbe
 		}
 		if err != nil {
-			return nil, err
+			return buf[:n], err
 		}
 	}
-	return nil, errNoProbe
+	return buf, errNoProbe
 }
