@@ -76,13 +76,14 @@ func TestStatusOfObjects(t *testing.T) {
 	begin(t, "a", nil).ready(t).leads(t).serve(t)
 	namespace(t, "status", nil)
 	for kind, text := range map[string]string{
-		"policies.authentication.istio.io":      "apiVersion: authentication.istio.io/v1alpha1\nkind: Policy\nmetadata: {name: default}\nspec: {peers: [{mtls: {}}]}\n",
-		"meshpolicies.authentication.istio.io":  "apiVersion: authentication.istio.io/v1alpha1\nkind: MeshPolicy\nmetadata: {name: default}\nspec: {peers: [{mtls: {mode: PERMISSIVE}}]}\n",
-		"peerauthentications.security.istio.io": "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default}\nspec: {mtls: {mode: STRICT}}\n",
-		"destinationrules.networking.istio.io":  "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: x}\nspec: {host: x}\n",
-		"serviceentries.networking.istio.io":    "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: x}\nspec: {hosts: [x.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}\n",
-		"gateways.networking.istio.io":          "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: x}\nspec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [x.example.com]}]}\n",
-		"virtualservices.networking.istio.io":   "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: x}\nspec: {hosts: [x.example.com], http: [{route: [{destination: {host: x}}]}]}\n",
+		"policies.authentication.istio.io":        "apiVersion: authentication.istio.io/v1alpha1\nkind: Policy\nmetadata: {name: default}\nspec: {peers: [{mtls: {}}]}\n",
+		"meshpolicies.authentication.istio.io":    "apiVersion: authentication.istio.io/v1alpha1\nkind: MeshPolicy\nmetadata: {name: default}\nspec: {peers: [{mtls: {mode: PERMISSIVE}}]}\n",
+		"peerauthentications.security.istio.io":   "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default}\nspec: {mtls: {mode: STRICT}}\n",
+		"authorizationpolicies.security.istio.io": "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: x}\nspec: {action: DENY, rules: [{to: [{operation: {ports: [\"1\"]}}]}]}\n",
+		"destinationrules.networking.istio.io":    "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: x}\nspec: {host: x}\n",
+		"serviceentries.networking.istio.io":      "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: x}\nspec: {hosts: [x.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}\n",
+		"gateways.networking.istio.io":            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: x}\nspec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [x.example.com]}]}\n",
+		"virtualservices.networking.istio.io":     "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: x}\nspec: {hosts: [x.example.com], http: [{route: [{destination: {host: x}}]}]}\n",
 	} {
 		if out, err := kubectl(t, text, "apply", "-n", "status", "-f", "-"); err != nil {
 			t.Errorf("%s: %v", out, err)

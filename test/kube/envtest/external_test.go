@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	authentication "k8s.io/api/authentication/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -23,7 +22,6 @@ import (
 	"hasp/ca/csr"
 	"hasp/cluster"
 	"hasp/mesh"
-	"hasp/xds/client"
 	"hasp/xds/server"
 )
 
@@ -119,7 +117,9 @@ func TestForeignAuthority(t *testing.T) {
 	// A proxy: certificate from there, configuration from here.
 	namespace(t, "foreign", nil)
 	p := meshed(t, "foreign", "web-1")
-	svid, config := a.proxy(t, f, p)
+	svid, config := proxy(t, p, csr.SourceConfig{
+		Target: a.cfg.Listeners.XDS.Addr().String(), CA: f.addr, CAName: foreignName, Roots: f.roots,
+	})
 	select {
 	case cfg := <-config:
 		if cfg.Generation == 0 {
@@ -132,45 +132,4 @@ func TestForeignAuthority(t *testing.T) {
 	if !apierrors.IsNotFound(err) {
 		t.Errorf("the roots were distributed: %v", err)
 	}
-}
-
-// proxy of a pod whose certificate a foreign authority signs.
-func (r *replica) proxy(t *testing.T, f *foreign, p *corev1.Pod) (*csr.Source, <-chan *mesh.ProxyConfig) {
-	t.Helper()
-	log := slog.New(slog.DiscardHandler)
-	node := p.Namespace + "/" + p.Name
-	svid, err := csr.NewSource(csr.SourceConfig{
-		Target:   r.cfg.Listeners.XDS.Addr().String(),
-		ServerID: spiffeid.RequireFromString("spiffe://cluster.local/ns/istio-system/sa/istiod"),
-		ID:       spiffeid.RequireFromString(mesh.Identity("cluster.local", p.Namespace, "default")),
-		CA:       f.addr, CAName: foreignName, Workload: node, Roots: f.roots,
-		TokenFile: file(t, token(t, p.Namespace, cluster.TokenAudience, p)), Log: log,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	configs := make(chan *mesh.ProxyConfig, 100)
-	c, err := client.New(client.Config{Target: r.cfg.Listeners.XDS.Addr().String(), Node: node, TLS: svid.ControlPlaneTLS, Log: log,
-		OnConfig: func(cfg *mesh.ProxyConfig) error { configs <- cfg; return nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return svid.Run(ctx) })
-	g.Go(func() error {
-		select {
-		case <-svid.Ready():
-			return c.Run(ctx)
-		case <-ctx.Done():
-			return nil
-		}
-	})
-	t.Cleanup(func() {
-		stop()
-		if err := g.Wait(); err != nil {
-			t.Errorf("the proxy of %s: %v", node, err)
-		}
-	})
-	return svid, configs
 }
