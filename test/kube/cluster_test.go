@@ -133,6 +133,12 @@ func apply(t *testing.T, n *node.Node, namespace, manifest string) {
 func namespace(t *testing.T, n *node.Node) string {
 	t.Helper()
 	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
+	createNamespace(t, n, name)
+	return name
+}
+
+func createNamespace(t *testing.T, n *node.Node, name string) {
+	t.Helper()
 	must(t, n, "kubectl", "create", "namespace", name)
 	t.Cleanup(func() {
 		cmd := n.Command(context.Background(), "kubectl", "delete", "namespace", name, "--wait=false")
@@ -145,7 +151,6 @@ func namespace(t *testing.T, n *node.Node) string {
 		_, err := try(t, n, "kubectl", "-n", name, "get", "serviceaccount", "default")
 		return err
 	})
-	return name
 }
 
 // eventually asks until there is no error.
