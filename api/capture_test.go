@@ -145,16 +145,17 @@ spec:
 	type at struct {
 		Field string
 		Port  uint16
+		Hook  bool
 	}
 	var places []at
 	for _, q := range probes {
-		places = append(places, at{q.Field, q.Port})
+		places = append(places, at{q.Field, q.Port, q.Hook})
 	}
 	want := []at{
-		{"spec.initContainers[1].startupProbe", 9090},
-		{"spec.containers[0].readinessProbe", 8080},
-		{"spec.containers[0].livenessProbe", 8081},
-		{"spec.containers[0].lifecycle.preStop", 8080},
+		{"spec.initContainers[1].startupProbe", 9090, false},
+		{"spec.containers[0].readinessProbe", 8080, false},
+		{"spec.containers[0].livenessProbe", 8081, false},
+		{"spec.containers[0].lifecycle.preStop", 8080, true},
 	}
 	if diff := cmp.Diff(want, places); diff != "" {
 		t.Errorf("-want +got\n%s", diff)

@@ -17,6 +17,8 @@ type NetworkProbe struct {
 	Port uint16
 	// Handler has exactly one of HTTPGet, TCPSocket and GRPC.
 	Handler corev1.ProbeHandler
+	// Hook is set for postStart and preStop, which do not ask but tell.
+	Hook bool
 }
 
 // NetworkProbes finds the startup, readiness and liveness probes of a pod's
@@ -27,7 +29,7 @@ type NetworkProbe struct {
 // sentences about questions that a kubelet will not be able to ask, because no
 // port has the name.
 func NetworkProbes(spec *corev1.PodSpec) (probes []NetworkProbe, problems []string) {
-	add := func(field string, c *corev1.Container, h corev1.ProbeHandler) {
+	add := func(field string, c *corev1.Container, h corev1.ProbeHandler, hook bool) {
 		port, ok := networkPort(h)
 		if !ok {
 			return
@@ -37,7 +39,7 @@ func NetworkProbes(spec *corev1.PodSpec) (probes []NetworkProbe, problems []stri
 			problems = append(problems, fmt.Sprintf("%s: container %s has no port %q, so the kubelet cannot ask", field, c.Name, port.String()))
 			return
 		}
-		probes = append(probes, NetworkProbe{Field: field, Port: n, Handler: h})
+		probes = append(probes, NetworkProbe{Field: field, Port: n, Handler: h, Hook: hook})
 	}
 	each := func(list string, i int, c *corev1.Container) {
 		if c.Name == ProxyContainer {
@@ -49,7 +51,7 @@ func NetworkProbes(spec *corev1.PodSpec) (probes []NetworkProbe, problems []stri
 			probe *corev1.Probe
 		}{{"startupProbe", c.StartupProbe}, {"readinessProbe", c.ReadinessProbe}, {"livenessProbe", c.LivenessProbe}} {
 			if p.probe != nil {
-				add(at+p.field, c, p.probe.ProbeHandler)
+				add(at+p.field, c, p.probe.ProbeHandler, false)
 			}
 		}
 		if c.Lifecycle == nil {
@@ -60,7 +62,7 @@ func NetworkProbes(spec *corev1.PodSpec) (probes []NetworkProbe, problems []stri
 			hook  *corev1.LifecycleHandler
 		}{{"postStart", c.Lifecycle.PostStart}, {"preStop", c.Lifecycle.PreStop}} {
 			if h.hook != nil && h.hook.HTTPGet != nil {
-				add(at+"lifecycle."+h.field, c, corev1.ProbeHandler{HTTPGet: h.hook.HTTPGet})
+				add(at+"lifecycle."+h.field, c, corev1.ProbeHandler{HTTPGet: h.hook.HTTPGet}, true)
 			}
 		}
 	}

@@ -15,11 +15,15 @@ import (
 )
 
 // meshProbes are a pod's questions as the sidecar has to know them: sorted, and
-// each once however many containers and kinds of probe ask it.
+// each once however many containers and kinds of probe ask it. Hooks are none:
+// whoever reaches the pod can ask what the sidecar answers in plaintext, and a
+// hook does something.
 func meshProbes(from []api.NetworkProbe) ([]mesh.Probe, error) {
 	out := make([]mesh.Probe, 0, len(from))
 	for _, q := range from {
-		out = append(out, meshProbe(q))
+		if !q.Hook {
+			out = append(out, meshProbe(q))
+		}
 	}
 	slices.SortFunc(out, func(a, b mesh.Probe) int {
 		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Kind, b.Kind), cmp.Compare(text(a), text(b)))

@@ -61,6 +61,11 @@ func sidecarFor(pod *corev1.Pod, ns *corev1.Namespace, cfg Config) (sidecar, err
 	}
 	_, problems := api.NetworkProbes(&pod.Spec)
 	s.warnings = append(s.warnings, problems...)
+	for _, q := range s.plan.Probes {
+		if q.Hook {
+			s.warn("%s: where a port takes only mutual TLS, the sidecar refuses the kubelet's httpGet hook; use exec, or exclude port %d with %s", q.Field, q.Port, api.ExcludeInboundPortsKey)
+		}
+	}
 	if p := pod.Spec.DNSPolicy; p != "" && p != corev1.DNSClusterFirst && p != corev1.DNSClusterFirstWithHostNet {
 		s.warn("dnsPolicy %s: the sidecar may not find %s", p, s.cfg.ControlPlane)
 	}
