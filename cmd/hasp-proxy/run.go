@@ -47,7 +47,7 @@ func run(ctx context.Context, boot *mesh.Bootstrap, opts options, stdout, stderr
 		return err
 	}
 	follower, err := client.New(client.Config{
-		Target: boot.ControlPlane, Node: boot.Node, TLS: source.ControlPlaneTLS,
+		Target: boot.ControlPlane, Node: boot.Node, TLS: source.ControlPlaneTLS, Changed: source.Changed,
 		Dial: dialTCP, Log: log, OnConfig: p.Apply,
 	})
 	if err != nil {

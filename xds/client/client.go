@@ -38,6 +38,11 @@ type Config struct {
 	// TLS is asked for each connection; it verifies the control plane and shows
 	// the proxy's certificate.
 	TLS func() *tls.Config
+	// Changed gives a channel that is closed when TLS would say something else
+	// than now: a client that waits to try again tries at once then, since the
+	// control plane may have refused a certificate that was replaced. Nil never
+	// says so.
+	Changed func() <-chan struct{}
 	// Dial opens the TCP connection; nil is a plain dialer.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	Log  *slog.Logger
@@ -86,27 +91,45 @@ func New(cfg Config) (*Client, error) {
 func (c *Client) Run(ctx context.Context) error {
 	failures := 0
 	for {
-		start := time.Now()
+		start, changed := time.Now(), c.changed()
 		err := c.stream(ctx)
 		if ctx.Err() != nil {
 			c.set(func(s *Status) { s.Connected = false })
 			return nil
 		}
 		if time.Since(start) > lasting {
-			failures = 0
+			failures, changed = 0, c.changed() // what changed meanwhile is no reason to hurry
 		}
 		wait := backoff(failures, c.wait)
 		failures++
 		c.set(func(s *Status) { s.Connected, s.Err = false, err })
 		c.cfg.Log.Warn("control plane away", slog.String("target", c.cfg.Target), slog.Any("err", err), slog.Duration("retry", wait))
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !pause(ctx, wait, changed) {
 			return nil
-		case <-timer.C:
 		}
 	}
+}
+
+// changed is asked before each connection, so that no change is missed.
+func (c *Client) changed() <-chan struct{} {
+	if c.cfg.Changed == nil {
+		return nil
+	}
+	return c.cfg.Changed()
+}
+
+// pause waits until the time is over or something changed. It returns false
+// when ctx ended first.
+func pause(ctx context.Context, wait time.Duration, changed <-chan struct{}) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-changed:
+	case <-timer.C:
+	}
+	return true
 }
 
 // Status of the client now.
