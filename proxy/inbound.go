@@ -72,17 +72,18 @@ type arrival struct {
 }
 
 // inPlaintext is a client that speaks plaintext where the mode has nothing
-// against it. Where something else has, it may be one of the workload's declared
-// probes.
+// against it. Where an authorization has, it may be one of the workload's
+// declared probes; whatever it sends is waited for only then.
 func (p *Proxy) inPlaintext(r *row, s *settings, dst netip.AddrPort, why string) (arrival, error) {
 	a := arrival{client: relay.TCP(r.client, nil)}
-	f := r.snapshot()
-	f.Security = mesh.Plaintext
-	if !judge(s, &f).Allow {
+	if p.probes.any(dst.Port()) && !p.welcome(r, s, mesh.Plaintext) {
 		if err := r.client.SetReadDeadline(time.Now().Add(p.cfg.HandshakeTimeout)); err != nil {
 			return a, err
 		}
-		p.askedInPlaintext(r, &a, dst)
+		first, err := relay.Peek(r.client)
+		if err := p.asked(r, s, dst, &a, first, err); err != nil {
+			return a, err
+		}
 	}
 	if a.answer == nil {
 		p.plaintext(r, why)
@@ -90,13 +91,11 @@ func (p *Proxy) inPlaintext(r *row, s *settings, dst netip.AddrPort, why string)
 	return a, nil
 }
 
-// askedInPlaintext looks for a probe. What was read of a client that asks none
-// stays with it, should it be let in after all.
-func (p *Proxy) askedInPlaintext(r *row, a *arrival, dst netip.AddrPort) {
-	answer, head := p.plaintextProbe(r, a.client, dst)
-	if a.answer = answer; answer == nil {
-		a.client = relay.TCP(r.client, head)
-	}
+// welcome tells whether a client would be let in if that is what it speaks.
+func (p *Proxy) welcome(r *row, s *settings, security mesh.Security) bool {
+	f := r.snapshot()
+	f.Security = security
+	return judge(s, &f).Allow
 }
 
 // strict wants mutual TLS, or one of the workload's declared probes. Any other
@@ -106,21 +105,18 @@ func (p *Proxy) strict(r *row, s *settings, dst netip.AddrPort) (arrival, error)
 	if err := r.client.SetReadDeadline(time.Now().Add(p.cfg.HandshakeTimeout)); err != nil {
 		return arrival{}, err
 	}
-	a := arrival{client: relay.TCP(r.client, nil)}
-	first, err := relay.Peek(r.client)
-	switch {
-	case err != nil && p.probes.at(dst.Port()).tcp && gone(err):
-		p.probed(r, "TCP probe: the client said nothing")
-		a.answer = r.finishInOrder
-	case err != nil:
-		return a, fmt.Errorf("wait for TLS: %w", err)
-	case first == recordHandshake:
+	first, silent := relay.Peek(r.client)
+	if silent == nil && first == recordHandshake {
 		return p.strictTLS(r, s, dst)
-	default:
-		if p.askedInPlaintext(r, &a, dst); a.answer == nil {
-			p.strangerSpoke(r)
-		}
 	}
+	a := arrival{client: relay.TCP(r.client, nil)}
+	if err := p.asked(r, s, dst, &a, first, silent); err != nil || a.answer != nil {
+		return a, err
+	}
+	if silent != nil {
+		return a, fmt.Errorf("wait for TLS: %w", silent)
+	}
+	p.strangerSpoke(r)
 	return a, nil
 }
 
@@ -130,14 +126,10 @@ func (p *Proxy) strictTLS(r *row, s *settings, dst netip.AddrPort) (a arrival, e
 	if a.app, err = p.knock(r, s, dst); err != nil {
 		return a, err
 	}
-	questions := p.probes.at(dst.Port()).https
-	if len(questions) == 0 {
+	if len(p.probes.at(dst.Port()).https) > 0 {
+		err = p.askedInTLS(r, s, dst, &a, nil)
+	} else {
 		a.client, err = p.terminate(r, p.server.config(s.minTLS), nil)
-		return a, err
-	}
-	a.client, err = p.terminate(r, p.server.probeConfig(s.minTLS), nil)
-	if err == nil && r.snapshot().Security != mesh.MutualTLS {
-		a.answer = p.httpProbe(r, a.client, questions, dst)
 	}
 	return a, err
 }

@@ -51,11 +51,10 @@ func (p *Proxy) permissive(r *row, s *settings, dst netip.AddrPort) (a arrival, 
 		return a, err
 	case spoke:
 		return p.byFirstByte(r, s, dst, a, first, why)
-	default:
-		p.plaintext(r, why+", and has sent nothing")
-		a.client = relay.TCP(r.client, nil)
 	}
-	return a, err
+	plain, err := p.inPlaintext(r, s, dst, why+", and has sent nothing")
+	plain.app = a.app
+	return plain, err
 }
 
 // byFirstByte takes a client that has spoken for what its first byte shows.
@@ -79,6 +78,10 @@ func (p *Proxy) byFirstByte(r *row, s *settings, dst netip.AddrPort, a arrival, 
 	}
 	if len(head) == 0 {
 		return a, errors.New("the client left")
+	}
+	if len(p.probes.at(dst.Port()).https) > 0 && !p.welcome(r, s, mesh.PassedTLS) {
+		err = p.askedInTLS(r, s, dst, &a, head)
+		return a, err
 	}
 	r.set(func(f *mesh.Connection) {
 		f.Security = mesh.PassedTLS

@@ -95,43 +95,67 @@ func (ps *probes) at(port uint16) *portProbes {
 	return &portProbes{}
 }
 
-// plaintextProbe is for a client that is to be refused for its plaintext, whose
-// first byte is no TLS. If what it sends is a declared question and nothing
-// besides, the returned function asks the workload and answers; it is to be
-// called once the connection is settled. Otherwise it is nil. head is what was
-// read, and a read deadline must be set.
+// any tells whether anything is asked on a port.
+func (ps *probes) any(port uint16) bool { return ps.ports[port] != nil }
+
+// asked looks for a declared question at a client that is to be refused
+// otherwise. first is its first byte, or silent says why none came; a read
+// deadline must be set. If the client asks one and says nothing besides,
+// a.answer asks the workload and answers, to be called once the connection is
+// settled. An error means that there is nobody left to refuse.
 //
 // Not a byte of the client reaches the workload, whatever it is: what the
 // workload is asked is made anew of what the pod declares.
-func (p *Proxy) plaintextProbe(r *row, client *relay.Side, dst netip.AddrPort) (answer func(), head []byte) {
+func (p *Proxy) asked(r *row, s *settings, dst netip.AddrPort, a *arrival, first byte, silent error) error {
 	at := p.probes.at(dst.Port())
-	if len(at.http) == 0 && len(at.grpc) == 0 {
-		return nil, nil
+	switch {
+	case silent != nil:
+		if at.tcp && gone(silent) {
+			p.probed(r, "TCP probe: the client said nothing")
+			a.answer = r.finishInOrder
+		}
+	case first == recordHandshake && len(at.https) > 0:
+		return p.askedInTLS(r, s, dst, a, nil)
+	case len(at.http) > 0 || len(at.grpc) > 0:
+		p.askedInPlaintext(r, dst, a, at)
 	}
-	head, err := readUntil(client, func(b []byte) progress {
+	return nil
+}
+
+func (p *Proxy) askedInPlaintext(r *row, dst netip.AddrPort, a *arrival, at *portProbes) {
+	head, err := readUntil(a.client, func(b []byte) progress {
 		return max(scanPreface(at.grpc, b), scanHTTP(at.http, b))
 	})
 	switch {
 	case err != nil:
 	case scanPreface(at.grpc, head) == whole:
 		p.probed(r, "gRPC probe")
-		answer = func() { p.serveHealth(r, head, dst, at.grpc) }
+		a.answer = func() { p.serveHealth(r, head, dst, at.grpc) }
 	default:
-		answer = p.matched(r, client, head, at.http, dst)
+		a.answer = p.matched(r, a.client, head, at.http, dst)
 	}
-	return answer, head
+	if a.answer == nil {
+		a.client = relay.TCP(r.client, head) // should it be let in after all
+	}
 }
 
-// httpProbe is plaintextProbe for a client inside TLS, who is never let through
-// to the workload: it takes the proxy for its server.
-func (p *Proxy) httpProbe(r *row, client *relay.Side, questions []*httpQuestion, dst netip.AddrPort) func() {
-	head, err := readUntil(client, func(b []byte) progress { return scanHTTP(questions, b) })
-	if err == nil {
-		if answer := p.matched(r, client, head, questions, dst); answer != nil {
-			return answer
-		}
+// askedInTLS runs the server's handshake with whoever comes. A client without a
+// certificate is let through to the workload by nobody, since it takes the proxy
+// for its server. head is what was read already.
+func (p *Proxy) askedInTLS(r *row, s *settings, dst netip.AddrPort, a *arrival, head []byte) (err error) {
+	a.client, err = p.terminate(r, p.server.probeConfig(s.minTLS), head)
+	if err != nil || r.snapshot().Security == mesh.MutualTLS {
+		return err
 	}
-	return func() { r.refuse(errNoProbe.Error()) }
+	questions := p.probes.at(dst.Port()).https
+	question, err := readUntil(a.client, func(b []byte) progress { return scanHTTP(questions, b) })
+	if err == nil {
+		a.answer = p.matched(r, a.client, question, questions, dst)
+	}
+	if a.answer == nil {
+		a.answer = func() { r.refuse(errNoProbe.Error()) }
+	}
+	return nil
 }
 
 // matched answers the question that a request head asks, if it is one.

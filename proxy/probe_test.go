@@ -404,6 +404,58 @@ func TestProbeWherePlaintextIsAllowed(t *testing.T) {
 	}
 }
 
+// Where an authorization refuses who proves no identity, probes are answered as
+// under STRICT, and nothing else is.
+func TestProbeWhereAnAuthorizationRefuses(t *testing.T) {
+	ca := newTestCA(t)
+	plain, secure := newProbedApp(t, nil), newProbedApp(t, ca.issue(t, "spiffe://elsewhere/app"))
+	for _, mode := range []mesh.Mode{mesh.ModeStrict, mesh.ModePermissive, mesh.ModeDisable} {
+		ask := func(a *probedApp, path, scheme string) (*node, int, error) {
+			n, at := probedNode(t, a.at, mode, mesh.Probe{Kind: mesh.ProbeHTTP, Path: "/healthz"}, mesh.Probe{Kind: mesh.ProbeHTTPS, Path: "/healthz"}, mesh.Probe{Kind: mesh.ProbeTCP})
+			c := inboundConfig(a.at.Port(), mode, mesh.HTTP)
+			c.Inbound.Authorization.Allow = []mesh.AuthorizationRules{{Origin: mesh.Origin{Kind: "AuthorizationPolicy", Namespace: "shop", Name: "nobody"}}}
+			n.apply(c)
+			if scheme == "tcp" {
+				dial(t, "127.0.0.7", at).Close()
+				return n, 0, nil
+			}
+			code, err := kubelet{path: path, scheme: scheme}.ask(t, at, a.at.String())
+			return n, code, err
+		}
+		for _, tc := range []struct {
+			app          *probedApp
+			path, scheme string
+			code         int
+			why          string
+		}{
+			{plain, "/healthz", "http", 200, "HTTP probe GET /healthz: the workload answered 200"},
+			{secure, "/healthz", "https", 200, "HTTPS probe GET /healthz: the workload answered 200"},
+			{plain, "", "tcp", 0, "TCP probe: the client said nothing"},
+		} {
+			n, code, err := ask(tc.app, tc.path, tc.scheme)
+			if code != tc.code || err != nil {
+				t.Errorf("%s: %s probe: %d, %v", mode, tc.scheme, code, err)
+			}
+			if f := n.row(ended); f.Security != mesh.Probed || !f.Allowed || f.Why != tc.why {
+				t.Errorf("%s: %s probe: %+v", mode, tc.scheme, f)
+			}
+		}
+		for scheme, a := range map[string]*probedApp{"http": plain, "https": secure} {
+			before := a.bytes.Load()
+			n, code, err := ask(a, "/shareditems", scheme)
+			if err == nil {
+				t.Errorf("%s: %s: another path: status %d", mode, scheme, code)
+			}
+			if f := n.row(ended); f.Allowed || f.Security == mesh.Probed {
+				t.Errorf("%s: %s: another path: %+v", mode, scheme, f)
+			}
+			if a.bytes.Load() != before {
+				t.Errorf("%s: %s: bytes of a refused client reached the workload", mode, scheme)
+			}
+		}
+	}
+}
+
 // Under STRICT and where plaintext is allowed, IPv4 and IPv6: a connection
 // without a word on a port with a TCP probe is that probe.
 func TestTCPProbe(t *testing.T) {
