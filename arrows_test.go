@@ -47,7 +47,8 @@ var arrows = map[string]string{
 	"control":        "api ca ca/csr compile mesh source world xds xds/server",
 	"local":          "api apiserver ca control dashboard mesh sandbox",
 	"cluster":        "api ca ca/csr control inject mesh source world",
-	"cli":            "api cluster deploy inject local mesh policy sandbox source world",
+	"cli/check":      "api cluster deploy inject", // asks a cluster
+	"cli":            "api cli/check cluster deploy inject local mesh policy sandbox source world",
 	"cmd/hasp":       "cli local",
 	"cmd/hasp-cni":   "cni",
 	"dashboard":      "",

@@ -101,7 +101,7 @@ and the services never notice. On one machine it needs nothing installed.`,
 	root.AddCommand(
 		newUp(e), newDown(e), newStatus(e), newDemo(e),
 		newKubectl(e), newAuthnCmd(e.world, e.namespace()), newExplainCmd(e.world, e.namespace()),
-		newInstall(e), newUninstall(e), newManifest(e), newInject(e), newControlPlane(e),
+		newCheck(e), newInstall(e), newUninstall(e), newManifest(e), newInject(e), newControlPlane(e),
 		newBackup(e), newRestore(e), newDaemon(e), newProbe(),
 	)
 	return root

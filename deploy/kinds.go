@@ -73,3 +73,9 @@ func (k kind) ref(namespace, name string) string {
 	}
 	return s + " " + name
 }
+
+// Resource is where the API has an object that the chart made.
+func Resource(u *unstructured.Unstructured) (schema.GroupVersionResource, error) {
+	k, err := kindOf(u)
+	return k.GroupVersionResource, err
+}

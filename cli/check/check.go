@@ -1,0 +1,106 @@
+// Package check looks whether a cluster can take hasp, and whether the hasp in
+// it is well: hasp check. [Run] asks everything and gives a [Result] for each
+// question, with a hint for each that is not well; it changes nothing, since
+// what it lets the API server do is a dry run.
+package check
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
+	"hasp/cluster"
+	"hasp/deploy"
+)
+
+// Status of one question.
+type Status string
+
+const (
+	OK      Status = "ok"
+	Warning Status = "warning" // works, but look at it
+	Failed  Status = "failed"
+)
+
+// Result is the answer to one question.
+type Result struct {
+	Section string `json:"section"`
+	// Name is what is asked, as a statement that is true when all is well.
+	Name   string `json:"name"`
+	Status Status `json:"status"`
+	// Detail is what was found, Hint the way out.
+	Detail string `json:"detail,omitempty"`
+	Hint   string `json:"hint,omitempty"`
+}
+
+// Config is what a run asks with.
+type Config struct {
+	Client  kubernetes.Interface
+	Dynamic dynamic.Interface
+	// Objects are those of the installation that is there or would be, as
+	// deploy.Render gives them.
+	Objects []*unstructured.Unstructured
+	// Version of this program's chart.
+	Version string
+	// Before asks what must hold before an installation even when there is one.
+	Before bool
+	// ControlPlane asks a pod of the control plane for its status.
+	ControlPlane func(ctx context.Context, pod string) (cluster.Status, error)
+}
+
+// question is asked once a run. A Result without a status is left out: it has
+// nothing to say here.
+type question struct {
+	section, name string
+	ask           func(context.Context) Result
+}
+
+// Run asks what suits: before an installation whether one would work, after it
+// whether it works.
+func Run(ctx context.Context, cfg Config) ([]Result, error) {
+	found, err := (&deploy.Cluster{Client: cfg.Dynamic}).Find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &checker{Config: cfg, installed: found}
+	questions := c.aboutCluster()
+	if found.By == "" || found.By == deploy.ByOther || cfg.Before {
+		questions = append(questions, c.aboutInstalling()...)
+	} else {
+		questions = append(questions, c.aboutInstallation()...)
+		questions = append(questions, c.aboutPods()...)
+	}
+	var out []Result
+	for _, q := range questions {
+		r := q.ask(ctx)
+		if r.Status == "" {
+			continue
+		}
+		r.Section, r.Name = q.section, q.name
+		out = append(out, r)
+	}
+	return out, ctx.Err()
+}
+
+// Well reports whether nothing failed.
+func Well(results []Result) bool {
+	for _, r := range results {
+		if r.Status == Failed {
+			return false
+		}
+	}
+	return true
+}
+
+// checker is one run.
+type checker struct {
+	Config
+	installed deploy.Installed
+}
+
+func ok(detail string) Result              { return Result{Status: OK, Detail: detail} }
+func warn(detail, hint string) Result      { return Result{Status: Warning, Detail: detail, Hint: hint} }
+func fail(detail, hint string) Result      { return Result{Status: Failed, Detail: detail, Hint: hint} }
+func failed(err error, hint string) Result { return fail(err.Error(), hint) }
