@@ -15,20 +15,32 @@ import (
 
 func newStatus(e *env) *cobra.Command {
 	var output string
+	var target clusterFlags
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the mesh and what each proxy acknowledged",
 		Long: `Show whether the mesh runs, its addresses, the current generation of its
 configuration and, for each proxy, the generation it acknowledged or why it
-refused one. Exit status 3 when no mesh is running.`,
+refused one. Exit status 3 when no mesh is running.
+
+When none runs on this machine and KUBECONFIG or --kubeconfig names a cluster, the
+mesh is that of the cluster: every replica of its control plane is asked, through
+the API server's port-forward. Each counts its own generations.`,
 		Example: `  hasp status
-  hasp status -o json`,
+  hasp status -o json
+  hasp status --context production`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "" && output != "json" {
 				return usageError{fmt.Errorf("-o %s: only json is known", output)}
 			}
+			if target.named() {
+				return clusterStatus(cmd.Context(), e, &target, output == "json")
+			}
 			s, err := local.GetStatus(cmd.Context(), absolute(e.Dir, e.state))
+			if errors.Is(err, local.ErrNotRunning) && e.foreignKubeconfig() {
+				return clusterStatus(cmd.Context(), e, &target, output == "json")
+			}
 			if errors.Is(err, local.ErrNotRunning) {
 				if output == "json" {
 					fmt.Fprintln(e.Out, `{"running": false}`)
@@ -51,6 +63,7 @@ refused one. Exit status 3 when no mesh is running.`,
 			return printStatus(e.Out, s, time.Now())
 		},
 	}
+	target.register(cmd)
 	cmd.Flags().StringVarP(&output, "output", "o", "", "json for the same as JSON")
 	return cmd
 }
@@ -75,31 +88,23 @@ func printStatus(w io.Writer, s local.Status, now time.Time) error {
 	t := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
 	fmt.Fprintln(t, "PROXY\tIDENTITY\tACKED\tSTATE")
 	for _, p := range c.Proxies {
-		state := "up to date"
-		switch {
-		case !p.Connected:
-			state = "not connected"
-		case p.Nack != nil && p.Nack.Generation >= p.AckedGeneration:
-			state = "refused generation " + fmt.Sprint(p.Nack.Generation) + ": " + p.Nack.Message
-		case p.AckedGeneration < c.Generation:
-			state = "behind"
-		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\n", p.Node, p.Identity, p.AckedGeneration, state)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\n", p.Node, p.Identity, p.AckedGeneration, p.State(c.Generation))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	for i, u := range c.Unmeshed {
-		if i == 0 {
-			fmt.Fprintln(w, "\nOutside the mesh:")
-		}
-		fmt.Fprintln(w, "  "+u)
-	}
-	for i, p := range c.Problems {
-		if i == 0 {
-			fmt.Fprintln(w, "\nNot used:")
-		}
-		fmt.Fprintln(w, "  "+p)
-	}
+	report(w, "Outside the mesh:", c.Unmeshed)
+	report(w, "Not used:", c.Problems)
 	return nil
+}
+
+// report is a list under a title, when there is one.
+func report(w io.Writer, title string, lines []string) {
+	if len(lines) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n%s\n", title)
+	for _, l := range lines {
+		fmt.Fprintln(w, "  "+l)
+	}
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -68,14 +67,4 @@ Pods keep their sidecars until they are restarted.`,
 	cmd.Flags().BoolVar(&how.Purge, "purge", false, "delete definitions even if there are objects of their kinds, with the objects")
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "longest wait")
 	return cmd
-}
-
-func report(w io.Writer, title string, lines []string) {
-	if len(lines) == 0 {
-		return
-	}
-	fmt.Fprintf(w, "\n%s\n", title)
-	for _, l := range lines {
-		fmt.Fprintln(w, "  "+l)
-	}
 }

@@ -29,6 +29,19 @@ type ProxyStatus struct {
 	Error string `json:"error,omitempty"`
 }
 
+// State is what became of a generation in the proxy, in words.
+func (p ProxyStatus) State(generation uint64) string {
+	switch {
+	case !p.Connected:
+		return "not connected"
+	case p.Nack != nil && p.Nack.Generation >= p.AckedGeneration:
+		return fmt.Sprintf("refused generation %d: %s", p.Nack.Generation, p.Nack.Message)
+	case p.AckedGeneration < generation:
+		return "behind"
+	}
+	return "up to date"
+}
+
 // Nack is a proxy's refusal of a configuration.
 type Nack struct {
 	TypeURL    string    `json:"typeURL"`
