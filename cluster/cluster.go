@@ -109,7 +109,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return nil
 	})
 	g.Go(func() error { return serveHTTP(serving, cfg.Listeners.Health, p.health()) })
-	g.Go(func() error { return serveHTTP(serving, cfg.Listeners.Metrics, p.metrics.handler()) })
+	g.Go(func() error { return serveHTTP(serving, cfg.Listeners.Metrics, p.metrics.handler(p.progress)) })
 	g.Go(func() error { return serveHTTP(serving, cfg.Listeners.Admin, p.admin()) })
 	g.Go(func() error { return p.work(ctx, serving) })
 	if err := g.Wait(); err != nil {
