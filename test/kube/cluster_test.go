@@ -17,8 +17,11 @@ import (
 	"hasp/test/meshtest"
 )
 
-// podImage is test/kube/cmd/pod.
-const podImage = "test/pod:latest"
+// Images of the tests' own programs: test/kube/cmd/pod and test/load.
+const (
+	podImage  = "test/pod:latest"
+	loadImage = "test/load:latest"
+)
 
 // patience with everything that a cluster is to do by itself.
 const patience = time.Minute
@@ -71,7 +74,7 @@ func config(t *testing.T, dir string) node.Config {
 	bin := filepath.Join(meshtest.Root(), "bin")
 	return node.Config{
 		Dir: filepath.Join(dir, "node"), Bin: filepath.Join(bin, "kube"), Images: filepath.Join(bin, "images"),
-		Programs: map[string]string{podImage: meshtest.Build(t, "kube/cmd/pod")},
+		Programs: map[string]string{podImage: meshtest.Build(t, "kube/cmd/pod"), loadImage: meshtest.Build(t, "load")},
 		Log:      slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
 }

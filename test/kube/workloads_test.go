@@ -31,8 +31,11 @@ spec: {host: "*.`+ns+`.svc.cluster.local", trafficPolicy: {tls: {mode: ISTIO_MUT
 	return ns
 }
 
-// caller is a Job of one curl to a URL, or more of its arguments.
-func caller(name, arguments string) string {
+// caller is a Job of one curl to a URL.
+func caller(name, url string) string { return callerAs("default", name, url) }
+
+// callerAs is a caller with a ServiceAccount.
+func callerAs(account, name, url string) string {
 	return fmt.Sprintf(`
 apiVersion: batch/v1
 kind: Job
@@ -42,9 +45,10 @@ spec:
   template:
     spec:
       restartPolicy: Never
+      serviceAccountName: %s
       containers:
-      - {name: curl, image: appropriate/curl, args: [-sS, --max-time, "10", %s]}
-`, name, arguments)
+      - {name: curl, image: appropriate/curl, args: [-sSf, --max-time, "10", %s]}
+`, name, account, url)
 }
 
 // TestJob: a Job in the mesh is done when its own container is.
@@ -143,6 +147,15 @@ type pod struct {
 			State struct{ Terminated *struct{} }
 		}
 	}
+}
+
+// podNamed is one pod.
+func podNamed(t *testing.T, n *node.Node, ns, name string) (p pod) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(must(t, n, "kubectl", "-n", ns, "get", "pod", name, "-o", "json")), &p); err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // podOf a selector, the first of them.

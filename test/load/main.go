@@ -1,6 +1,8 @@
 // Command load is both ends of a steady stream of HTTP requests: "load serve"
 // answers them, "load run" sends them at a fixed rate, whatever becomes of the
-// ones before, and prints a [Result] as JSON.
+// ones before, and prints a [Result] as JSON, at the end or when it is
+// interrupted. "load stop", in a container whose first process is one of these,
+// does that.
 //
 // It retries nothing, so that a request that the mesh lost is counted as lost.
 package main
@@ -8,6 +10,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -28,7 +31,7 @@ func main() {
 
 func command(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("say serve or run")
+		return errors.New("say serve, run or stop")
 	}
 	fs := flag.NewFlagSet(args[0], flag.ExitOnError)
 	switch args[0] {
@@ -45,18 +48,28 @@ func command(ctx context.Context, args []string) error {
 		fs.DurationVar(&p.For, "for", 10*time.Second, "how long")
 		fs.Parse(args[1:])
 		return json.NewEncoder(os.Stdout).Encode(p.Run(ctx))
+	case "stop":
+		return syscall.Kill(1, syscall.SIGTERM)
 	}
-	return fmt.Errorf("unknown word %q; say serve or run", args[0])
+	return fmt.Errorf("unknown word %q; say serve, run or stop", args[0])
 }
 
-// serve answers every request with its path, until ctx ends.
+// serveOut is how long requests that are there may take when ctx ends.
+const serveOut = 5 * time.Second
+
+// serve answers every request with its path, until ctx ends; those that are
+// there then, too.
 func serve(ctx context.Context, addr string) error {
 	srv := &http.Server{Addr: addr, ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(
 		func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, r.URL.Path) })}
-	stop := context.AfterFunc(ctx, func() { srv.Close() })
-	defer stop()
-	if err := srv.ListenAndServe(); ctx.Err() == nil {
+	served := make(chan error, 1)
+	go func() { served <- srv.ListenAndServe() }()
+	select {
+	case err := <-served:
 		return err
+	case <-ctx.Done():
 	}
-	return nil
+	out, cancel := context.WithTimeout(context.WithoutCancel(ctx), serveOut)
+	defer cancel()
+	return srv.Shutdown(out)
 }

@@ -28,7 +28,7 @@ func (n *Node) Diagnose(ctx context.Context, w io.Writer) {
 			{"get", "events", "-A", "--sort-by=.metadata.creationTimestamp"},
 		} {
 			out, err := n.Command(ctx, "kubectl", append(args, "--request-timeout=5s")...).CombinedOutput()
-			fmt.Fprintf(w, "== kubectl %s\n%s", strings.Join(args, " "), out)
+			fmt.Fprintf(w, "== kubectl %s\n%s\n", strings.Join(args, " "), lastOf(string(out), 3*lastLines))
 			if err != nil {
 				fmt.Fprintln(w, err)
 			}
@@ -52,7 +52,11 @@ func tail(file string, lines int) string {
 	if err != nil {
 		return err.Error()
 	}
-	all := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
+	return lastOf(string(b), lines)
+}
+
+func lastOf(text string, lines int) string {
+	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	all = all[max(0, len(all)-lines):]
 	for i, line := range all {
 		all[i] = line[:min(len(line), 400)]

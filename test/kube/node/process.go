@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -84,8 +85,7 @@ func (p *process) signal(s syscall.Signal) error {
 }
 
 // RestartKubelet kills the kubelet, as when it crashes, and starts it again.
-// Containers go on meanwhile. It returns when the node is Ready as the new one
-// says.
+// Containers go on meanwhile. It returns when the new one has its pods.
 func (n *Node) RestartKubelet(ctx context.Context) error {
 	n.mu.Lock()
 	p := n.processes["kubelet"]
@@ -102,11 +102,25 @@ func (n *Node) RestartKubelet(ctx context.Context) error {
 		return fmt.Errorf("kube node: %w", err)
 	}
 	n.log.Info("kubelet restarted", slog.String("node", n.layout.Name))
-	// The lease is renewed by a kubelet that runs.
-	if err := n.until(ctx, "the kubelet to answer", func() error {
-		return n.quiet(ctx, "kubectl", "get", "--raw", "/api/v1/nodes/"+n.layout.Name+"/proxy/healthz")
-	}); err != nil {
+	if err := n.until(ctx, "the kubelet to know its pods", func() error { return n.kubeletHasPods(ctx) }); err != nil {
 		return fmt.Errorf("kube node: %w", err)
+	}
+	return nil
+}
+
+// kubeletHasPods asks the kubelet itself: it is healthy before it has read which
+// pods it has, and until then knows of none that one could exec into.
+func (n *Node) kubeletHasPods(ctx context.Context) error {
+	out, err := n.Command(ctx, "kubectl", "get", "--raw", "/api/v1/nodes/"+n.layout.Name+"/proxy/pods").Output()
+	if err != nil {
+		return fmt.Errorf("ask the kubelet for its pods: %w", err)
+	}
+	var pods struct{ Items []json.RawMessage }
+	if err := json.Unmarshal(out, &pods); err != nil {
+		return fmt.Errorf("ask the kubelet for its pods: %w", err)
+	}
+	if len(pods.Items) == 0 {
+		return errors.New("the kubelet has no pods yet")
 	}
 	return nil
 }
