@@ -58,6 +58,15 @@ type Listeners struct {
 	Admin   net.Listener // 15000, on the loopback interface: /status, /debug/pprof
 }
 
+// close what is open still: a port is served only once there is a certificate.
+func (l Listeners) close() {
+	for _, ln := range []net.Listener{l.XDS, l.Webhook, l.Health, l.Metrics, l.Admin} {
+		if ln != nil {
+			ln.Close()
+		}
+	}
+}
+
 // Config of one replica.
 type Config struct {
 	API       *rest.Config // as which ServiceAccount, and where
@@ -96,6 +105,7 @@ type plane struct {
 // does not have yet, or an authority that cannot sign, is waited for, and
 // readiness tells what it waits for.
 func Run(ctx context.Context, cfg Config) error {
+	defer cfg.Listeners.close()
 	p, err := newPlane(cfg)
 	if err != nil {
 		return fmt.Errorf("cluster: %w", err)
@@ -109,7 +119,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return nil
 	})
 	g.Go(func() error { return serveHTTP(serving, cfg.Listeners.Health, p.health()) })
-	g.Go(func() error { return serveHTTP(serving, cfg.Listeners.Metrics, p.metrics.handler()) })
+	g.Go(func() error { return serveHTTP(serving, cfg.Listeners.Metrics, p.metrics.handler(p.progress)) })
 	g.Go(func() error { return serveHTTP(serving, cfg.Listeners.Admin, p.admin()) })
 	g.Go(func() error { return p.work(ctx, serving) })
 	if err := g.Wait(); err != nil {

@@ -43,9 +43,10 @@ func newMetrics(r *prometheus.Registry, p *plane) *metrics {
 	return m
 }
 
-func (m *metrics) handler() http.Handler {
+func (m *metrics) handler(progress http.HandlerFunc) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /progress", progress)
 	return mux
 }
 

@@ -17,6 +17,7 @@ import (
 	"hasp/ca/csr"
 	"hasp/control"
 	"hasp/source"
+	"hasp/world"
 )
 
 // Opening the authority is tried again between minRetry and maxRetry, doubling.
@@ -110,6 +111,9 @@ func (p *plane) prepare(ctx context.Context) (*work, error) {
 		// Gateways' certificates are beside the gateways, which are here.
 		Scope: source.Scope{Secrets: []string{Namespace}},
 		Log:   p.cfg.Log,
+	}
+	if port, ok := p.cfg.Listeners.Metrics.Addr().(*net.TCPAddr); ok {
+		cfg.Others = (&others{self: p.cfg.Pod, port: port.Port, world: func() *world.World { return w.control.World() }, log: p.cfg.Log}).ask
 	}
 	names := ServingNames()
 	if p.cfg.External == nil {

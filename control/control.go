@@ -61,6 +61,9 @@ type Config struct {
 	// StatusByLeader leaves the statuses of objects to whoever calls
 	// WriteStatus, since of several control planes one does.
 	StatusByLeader bool
+	// Others is how far the other control planes' proxies are, for whoever
+	// writes statuses; nil when there are none.
+	Others func(context.Context) []Progress
 	// Listeners serve xDS and CSRs (15012); Run closes them.
 	Listeners []net.Listener
 	// Scope is how much of the cluster is read; the zero value is all of it.
@@ -95,6 +98,8 @@ type snapshot struct {
 	problems []source.Problem
 	// unserved is what gateways leave out.
 	unserved []compile.Diagnostic
+	// objects are those whose status says what became of them.
+	objects []statusObject
 }
 
 // New prepares a control plane.
@@ -202,11 +207,17 @@ func (c *Control) rebuild() {
 	c.firstAt = time.Time{}
 	c.mu.Unlock()
 
-	w, problems := source.Build(c.watcher.Objects(), c.cfg.TrustDomain)
+	objects := c.watcher.Objects()
+	w, problems := source.Build(objects, c.cfg.TrustDomain)
+	written := statusObjects(objects)
 	next := uint64(1)
 	if old := c.current.Load(); old != nil {
 		w.Generation = old.world.Generation
 		if old.world.Equal(w) && slices.Equal(old.problems, problems) {
+			same := *old
+			same.objects = written
+			c.current.Store(&same)
+			signal(c.told)
 			return
 		}
 		next = old.world.Generation + 1
@@ -220,7 +231,7 @@ func (c *Control) rebuild() {
 	for _, d := range unserved {
 		c.cfg.Log.Warn("not served", slog.String("object", d.Object.String()), slog.String("why", d.Message))
 	}
-	c.current.Store(&snapshot{w, compiler, problems, unserved})
+	c.current.Store(&snapshot{w, compiler, problems, unserved, written})
 	c.timings.built(next, since, time.Now())
 	c.xds.Notify(next)
 	signal(c.rebuilt)

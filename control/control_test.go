@@ -216,7 +216,7 @@ func TestPolicyFromApplyToProxy(t *testing.T) {
 			return false
 		}
 		cond := conditions[0].(map[string]any)
-		return cond["type"] == "Reconciled" && cond["status"] == "True" && cond["message"] == "1/1 proxies up to date."
+		return cond["type"] == "Reconciled" && cond["status"] == "True" && cond["message"] == "Every connected proxy is up to date."
 	})
 	// The status written just now is no change of the mesh.
 	if now := p.World().Generation; now != generation {

@@ -18,9 +18,15 @@ import (
 	"hasp/source"
 )
 
-// settleStatus is how long acknowledgements are gathered before objects'
-// statuses are written, so that a generation costs an object one write.
-const settleStatus = 100 * time.Millisecond
+const (
+	// settleStatus is how long acknowledgements are gathered before objects'
+	// statuses are written, so that a generation costs an object one write.
+	settleStatus = 100 * time.Millisecond
+	// askAgain is how soon other control planes that are behind are asked
+	// again, and askAnyway how often they are asked when all is well.
+	askAgain  = 200 * time.Millisecond
+	askAnyway = 5 * time.Second
+)
 
 // WriteStatus tells each istio object, in its status, whether the proxies took
 // it: condition Reconciled, as Istio's own status of configuration
@@ -28,31 +34,46 @@ const settleStatus = 100 * time.Millisecond
 // it unless Config says StatusByLeader; then one caller at a time may.
 func (c *Control) WriteStatus(ctx context.Context) error {
 	written := map[string]string{} // by object: what was written last
+	ask := askAnyway
 	for {
+		var others <-chan time.Time
+		if c.cfg.Others != nil {
+			others = time.After(ask)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-others:
 		case <-c.told:
+			timer := time.NewTimer(settleStatus)
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+				return nil
+			case <-timer.C:
+			}
 		}
-		timer := time.NewTimer(settleStatus)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
+		ask = askAnyway
+		if !c.writeStatuses(ctx, written) {
+			ask = askAgain
 		}
-		c.writeStatuses(ctx, written)
 	}
 }
 
-func (c *Control) writeStatuses(ctx context.Context, written map[string]string) {
+// writeStatuses reports whether all proxies are up to date.
+func (c *Control) writeStatuses(ctx context.Context, written map[string]string) bool {
 	s := c.current.Load()
 	if s == nil {
-		return // told before the first World: again after it
+		return true // told before the first World: again after it
 	}
-	p := progressOf(c.xds.Status(), s.world.Generation)
+	p := c.Progress()
+	if c.cfg.Others != nil {
+		for _, o := range c.cfg.Others(ctx) {
+			p.add(o)
+		}
+	}
 	seen := map[string]bool{}
-	for _, o := range statusObjects(c.watcher.Objects()) {
+	for _, o := range s.objects {
 		key := o.key()
 		seen[key] = true
 		cond := o.condition(p, s)
@@ -71,6 +92,7 @@ func (c *Control) writeStatuses(ctx context.Context, written map[string]string) 
 			delete(written, key)
 		}
 	}
+	return !p.Behind
 }
 
 // statusObject is an object of istio.io whose status we write.
@@ -85,15 +107,16 @@ func (o statusObject) key() string {
 }
 
 // condition of the object under the current generation.
-func (o statusObject) condition(p progress, s *snapshot) metav1.Condition {
+// The message counts nobody: every pod that comes would be a write to every
+// object.
+func (o statusObject) condition(p Progress, s *snapshot) metav1.Condition {
 	cond := metav1.Condition{Type: "Reconciled", Status: metav1.ConditionTrue, Reason: "Acknowledged",
-		Message: fmt.Sprintf("%d/%d proxies up to date.", p.acked, p.connected)}
-	if p.acked < p.connected {
-		cond.Status, cond.Reason = metav1.ConditionFalse, "Pending"
+		Message: "Every connected proxy is up to date."}
+	if p.Behind {
+		cond.Status, cond.Reason, cond.Message = metav1.ConditionFalse, "Pending", "Not every connected proxy is up to date yet."
 	}
-	if len(p.nacks) > 0 {
-		cond.Status, cond.Reason = metav1.ConditionFalse, "Refused"
-		cond.Message += " " + strings.Join(p.nacks, "; ")
+	if len(p.Refused) > 0 {
+		cond.Status, cond.Reason, cond.Message = metav1.ConditionFalse, "Refused", strings.Join(p.Refused, "; ")
 	}
 	for _, pr := range s.problems {
 		if o.is(pr.Object) {

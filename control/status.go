@@ -103,31 +103,8 @@ func (c *Control) proxiesChanged(w *world.World) {
 			c.xds.Forget(p.Node)
 		}
 	}
-	if p := progressOf(proxies, w.Generation); p.acked == p.connected {
+	if p := progressOf(proxies, w.Generation); !p.Behind && len(p.Refused) == 0 {
 		c.timings.enforced(w.Generation, time.Now())
 	}
 	signal(c.told)
-}
-
-// progress of one generation among the connected proxies.
-type progress struct {
-	connected, acked int
-	nacks            []string
-}
-
-func progressOf(proxies []server.ProxyStatus, generation uint64) progress {
-	var p progress
-	for _, s := range proxies {
-		if !s.Connected {
-			continue
-		}
-		p.connected++
-		switch {
-		case s.Nack != nil && s.Nack.Generation >= s.AckedGeneration:
-			p.nacks = append(p.nacks, s.Node+" refused it: "+s.Nack.Message)
-		case s.AckedGeneration >= generation:
-			p.acked++
-		}
-	}
-	return p
 }
