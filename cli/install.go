@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -50,7 +51,10 @@ plane or with a Helm release of hasp is refused.`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(e.Out, "Installing hasp %s on %s%s\n", version, host, unless(!dryRun, " (dry run: nothing is changed)"))
+			fmt.Fprintf(e.Out, "Installing hasp %s on %s\n", version, host)
+			if dryRun {
+				fmt.Fprintln(e.Out, "This is a dry run: nothing is changed.")
+			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
 			if err := c.Install(ctx, objects, dryRun); err != nil || dryRun || !wait {
@@ -62,8 +66,8 @@ plane or with a Helm release of hasp is refused.`,
 			if err != nil {
 				return fmt.Errorf("%w\nhasp check says more", err)
 			}
-			fmt.Fprintf(e.Out, "hasp %s runs.\n\n  hasp check                                          is all well?\n  kubectl label namespace NAME istio-injection=enabled  puts a namespace into the mesh\n", version)
-			return nil
+			_, err = fmt.Fprintf(e.Out, installedText, version)
+			return err
 		},
 	}
 	chart.register(cmd)
@@ -74,16 +78,18 @@ plane or with a Helm release of hasp is refused.`,
 	return cmd
 }
 
-func unless(no bool, s string) string {
-	if no {
-		return ""
-	}
-	return s
-}
+const installedText = `hasp %s runs.
+
+  is all well?                hasp check
+  a namespace into the mesh   kubectl label namespace NAME istio-injection=enabled
+`
 
 // deployment is the cluster as deploy sees it, saying on standard output what
 // it does, and the address of its API server.
 func (f *clusterFlags) deployment(e *env) (*deploy.Cluster, string, error) {
+	if !f.named() && e.Config.Kubeconfig != "" && !e.foreignKubeconfig() {
+		return nil, "", errors.New("KUBECONFIG names the mesh on this machine, which needs no installation: give the cluster's with --kubeconfig")
+	}
 	rc, err := f.config(e)
 	if err != nil {
 		return nil, "", err

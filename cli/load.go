@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"syscall"
 
 	"k8s.io/client-go/dynamic"
@@ -26,6 +27,9 @@ func (e *env) namespace() string {
 
 func (e *env) clientConfig() clientcmd.ClientConfig {
 	rules := &clientcmd.ClientConfigLoadingRules{ExplicitPath: e.kubeconfig()}
+	if list := filepath.SplitList(e.Config.Kubeconfig); len(list) > 1 {
+		rules = &clientcmd.ClientConfigLoadingRules{Precedence: list} // KUBECONFIG may name several
+	}
 	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{})
 }
 
@@ -70,7 +74,10 @@ func (e *env) cluster(ctx context.Context) (*world.World, []source.Problem, erro
 		return nil, nil, err
 	}
 	w, problems, err := source.FromCluster(ctx, client)
-	if errors.Is(err, syscall.ECONNREFUSED) {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED) && e.foreignKubeconfig():
+		err = fmt.Errorf("nobody answers at %s; is the cluster of KUBECONFIG up? Or give manifests with -f", rc.Host)
+	case errors.Is(err, syscall.ECONNREFUSED):
 		err = fmt.Errorf("nobody answers at %s; start the mesh with hasp up, or give manifests with -f", rc.Host)
 	}
 	return w, problems, err

@@ -53,7 +53,7 @@ var variants = []struct {
 		"- CustomResourceDefinition /workloadentries.networking.istio.io"}},
 	{name: "placement", values: `
 controlPlane: {nodeSelector: {a: b}, tolerations: [{operator: Exists}], priorityClassName: high, podAnnotations: {x: "1"}}
-gateway: {nodeSelector: {a: b}, tolerations: [{operator: Exists}], podAnnotations: {x: "1"}, service: {annotations: {y: "2"}, externalTrafficPolicy: Local, loadBalancerClass: lb}}`},
+gateway: {nodeSelector: {a: b}, tolerations: [{operator: Exists}], podAnnotations: {x: "1"}, service: {annotations: {y: "2"}, externalTrafficPolicy: Local, loadBalancerClass: lb, ipFamilyPolicy: PreferDualStack}}`},
 	{name: "cni", values: "cni: {enabled: true}", differ: []string{
 		"+ ClusterRole /hasp-cni-istio-system",
 		"+ ClusterRoleBinding /hasp-cni-istio-system",

@@ -121,7 +121,7 @@ func TestWait(t *testing.T) {
 	defer cancel()
 	var progress []string
 	err := f.Wait(ctx, []*unstructured.Unstructured{d}, func(s string) { progress = append(progress, s) })
-	want := `deployments.apps istio-system/istiod is not ready in time: Waiting for deployment "istiod" rollout to finish: 0 out of 2 new replicas have been updated...
+	want := `deployments.apps istio-system/istiod is not ready in time: Waiting for deployment "istiod" rollout to finish: 0 out of 2 new replicas have been updated
   pod istiod-1: discovery: ImagePullBackOff no such image`
 	if err == nil || err.Error() != want || len(progress) != 1 {
 		t.Errorf("got  %v %v\nwant %s", err, progress, want)

@@ -77,7 +77,7 @@ func rolledOut(u *unstructured.Unstructured) (bool, string, error) {
 		return false, "", err
 	}
 	message, done, err := viewer.Status(u, 0)
-	return done, strings.TrimSpace(message), err
+	return done, strings.TrimRight(strings.TrimSpace(message), "."), err
 }
 
 // trusted: every webhook of a configuration has a caBundle.
