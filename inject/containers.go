@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -15,6 +16,9 @@ import (
 const (
 	tokenDir = "/var/run/secrets/tokens"
 	rootsDir = "/var/run/secrets/istio"
+
+	// program is where the image has hasp-proxy, its entry point.
+	program = "/usr/local/bin/hasp-proxy"
 
 	readyPath = "/healthz/ready"
 	// startFailures is how many seconds the sidecar may take to be ready, as in
@@ -39,12 +43,7 @@ func (s sidecar) container() corev1.Container {
 		ReadinessProbe: &corev1.Probe{
 			ProbeHandler: ready(), PeriodSeconds: 15, TimeoutSeconds: 3, FailureThreshold: 4,
 		},
-		SecurityContext: &corev1.SecurityContext{
-			RunAsUser: &s.uid, RunAsGroup: &s.uid, RunAsNonRoot: new(true),
-			AllowPrivilegeEscalation: new(false), Privileged: new(false), ReadOnlyRootFilesystem: new(true),
-			Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-		},
+		SecurityContext: unprivileged(s.uid),
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: tokenVolume, MountPath: tokenDir, ReadOnly: true},
 			{Name: rootsVolume, MountPath: rootsDir, ReadOnly: true},
@@ -55,12 +54,29 @@ func (s sidecar) container() corev1.Container {
 		// ends a native sidecar after the containers.
 		c.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
 	}
-	if s.native && s.hold {
+	switch {
+	case s.native && s.hold:
 		c.StartupProbe = &corev1.Probe{
 			ProbeHandler: ready(), PeriodSeconds: 1, TimeoutSeconds: 3, FailureThreshold: startFailures,
 		}
+	case s.hold:
+		// A kubelet starts the next container when this one's hook has ended,
+		// as "pilot-agent wait" does in Istio.
+		c.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{
+			Command: []string{program, "wait", fmt.Sprintf("--timeout=%ds", startFailures)},
+		}}}
 	}
 	return c
+}
+
+// unprivileged is what Pod Security's restricted level demands.
+func unprivileged(uid int64) *corev1.SecurityContext {
+	return &corev1.SecurityContext{
+		RunAsUser: &uid, RunAsGroup: &uid, RunAsNonRoot: new(true),
+		AllowPrivilegeEscalation: new(false), Privileged: new(false), ReadOnlyRootFilesystem: new(true),
+		Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
 }
 
 // initContainer captures the pod's connections and ends. It is root with one

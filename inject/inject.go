@@ -19,9 +19,11 @@ import (
 
 // Names that injection gives, as in Istio.
 const (
-	InitContainer = "istio-init"
-	tokenVolume   = "istio-token"
-	rootsVolume   = "istiod-ca-cert"
+	InitContainer       = "istio-init"
+	ValidationContainer = "istio-validation"
+
+	tokenVolume = "istio-token"
+	rootsVolume = "istiod-ca-cert"
 
 	// tlsModeLabel tells Istio's own tools that a pod takes mutual TLS.
 	tlsModeLabel = "security.istio.io/tlsMode"
@@ -72,7 +74,7 @@ func (s sidecar) fits(pod *corev1.Pod) error {
 	}
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for _, c := range list {
-			if c.Name == api.ProxyContainer || c.Name == InitContainer {
+			if slices.Contains([]string{api.ProxyContainer, InitContainer, ValidationContainer}, c.Name) {
 				fail("the pod has a container %s of its own, a name that injection gives; rename it, or label the pod %s: \"false\"", c.Name, api.InjectKey)
 			}
 			user := podUser
@@ -115,16 +117,9 @@ func (s sidecar) mark(pod *corev1.Pod) {
 // start in order, and the pod's own init containers find the mesh there.
 func (s sidecar) add(pod *corev1.Pod) {
 	spec := &pod.Spec
-	var first []corev1.Container
-	if !s.cfg.CNI {
-		first = append(first, s.initContainer())
-	}
-	if s.native {
-		first = append(first, s.container())
-	} else {
-		spec.Containers = slices.Concat([]corev1.Container{s.container()}, spec.Containers)
-	}
+	first, beside := s.containers()
 	spec.InitContainers = slices.Concat(first, spec.InitContainers)
+	spec.Containers = slices.Concat(beside, spec.Containers)
 	spec.Volumes = append(spec.Volumes, volumes()...)
 	for _, name := range s.cfg.ImagePullSecrets {
 		ref := corev1.LocalObjectReference{Name: name}

@@ -87,6 +87,20 @@ func (s sidecar) classicWarnings(pod *corev1.Pod) []string {
 	return out
 }
 
+// containers are those that injection adds: in front of the init containers, and
+// of the others.
+func (s sidecar) containers() (init, beside []corev1.Container) {
+	if !s.cfg.CNI {
+		init = append(init, s.initContainer())
+	} else if targets := s.targets(); len(targets) > 0 {
+		init = append(init, s.validationContainer(targets))
+	}
+	if s.native {
+		return append(init, s.container()), nil
+	}
+	return init, []corev1.Container{s.container()}
+}
+
 // status is the value of the annotation sidecar.istio.io/status, in Istio's
 // form: what injection put in.
 func (s sidecar) status() string {
@@ -100,13 +114,12 @@ func (s sidecar) status() string {
 	if status.Revision == "" {
 		status.Revision = "default"
 	}
-	if !s.cfg.CNI {
-		status.InitContainers = append(status.InitContainers, InitContainer)
+	init, beside := s.containers()
+	for _, c := range init {
+		status.InitContainers = append(status.InitContainers, c.Name)
 	}
-	if s.native {
-		status.InitContainers = append(status.InitContainers, api.ProxyContainer)
-	} else {
-		status.Containers = append(status.Containers, api.ProxyContainer)
+	for _, c := range beside {
+		status.Containers = append(status.Containers, c.Name)
 	}
 	b, err := json.Marshal(status)
 	if err != nil {

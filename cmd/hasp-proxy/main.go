@@ -26,6 +26,8 @@ and speaks mutual TLS for it. In a pod it is one of
   hasp-proxy sidecar   the pod's sidecar
   hasp-proxy gateway   an ingress gateway
   hasp-proxy capture   redirects the pod's connections to its sidecar, and ends
+  hasp-proxy verify    sees that they are redirected, and ends
+  hasp-proxy wait      ends when the sidecar is ready
 
 each of which has a --help. On one machine "hasp up" starts it; by hand it is
 
@@ -40,10 +42,19 @@ Flags:
 func main() {
 	names := podNames{Name: os.Getenv("POD_NAME"), Namespace: os.Getenv("POD_NAMESPACE"), Account: os.Getenv("SERVICE_ACCOUNT")}
 	args := os.Args[1:]
+	var first string
+	if len(args) > 0 {
+		first = args[0]
+	}
 	var err error
-	if len(args) > 0 && args[0] == "capture" {
+	switch first {
+	case "capture":
 		err = captureCommand(args[1:], os.Stdout, os.Stderr)
-	} else {
+	case "verify":
+		err = verifyCommand(context.Background(), args[1:], os.Stdout, os.Stderr)
+	case "wait":
+		err = waitCommand(context.Background(), args[1:], os.Stderr)
+	default:
 		err = proxyCommand(args, names, os.Getenv("GOGC") == "", os.Stdout, os.Stderr)
 	}
 	var wrong usageError
