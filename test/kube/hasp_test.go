@@ -40,13 +40,14 @@ func mesh(t *testing.T) *node.Node {
 	return n
 }
 
-func install(t *testing.T, n *node.Node) {
+// install hasp with the chart, and more of Helm's arguments.
+func install(t *testing.T, n *node.Node, more ...string) {
 	t.Helper()
-	must(t, n, "helm", "install", "hasp", filepath.Join(meshtest.Root(), "deploy", "hasp"),
+	must(t, n, "helm", append([]string{"install", "hasp", filepath.Join(meshtest.Root(), "deploy", "hasp"),
 		"--namespace", "istio-system", "--create-namespace", "--wait", "--timeout", "2m",
 		"--set", "meshConfig.enableAutoMtls=false", // demo/mesh.yaml says why
 		"--set", "gateway.service.type=ClusterIP", // nobody gives out addresses here
-		"--set", "gateway.replicas=1")
+		"--set", "gateway.replicas=1"}, more...)...)
 }
 
 func deployApp(t *testing.T, n *node.Node) {
