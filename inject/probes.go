@@ -29,15 +29,18 @@ func meshProbes(from []api.NetworkProbe) ([]mesh.Probe, error) {
 		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Kind, b.Kind), cmp.Compare(text(a), text(b)))
 	})
 	out = slices.CompactFunc(out, func(a, b mesh.Probe) bool { return reflect.DeepEqual(a, b) })
-	if n := len(text(out)); n > maxProbes {
-		return nil, api.WrongPod("spec", "the pod's probes are %d bytes, and a sidecar is told of %d; shorten their paths and headers, or exclude their ports with %s", n, maxProbes, api.ExcludeInboundPortsKey)
+	if n := len(out); n > mesh.MaxProbes {
+		return nil, api.WrongPod("spec", "the pod has %d different probes, and a sidecar is told of %d; exclude some of their ports with %s", n, mesh.MaxProbes, api.ExcludeInboundPortsKey)
+	}
+	if n := len(text(out)); n > maxProbesText {
+		return nil, api.WrongPod("spec", "the pod's probes are %d bytes, and a sidecar is told of %d; shorten their paths and headers, or exclude their ports with %s", n, maxProbesText, api.ExcludeInboundPortsKey)
 	}
 	return out, nil
 }
 
-// maxProbes bounds what goes through an argument of the sidecar; Linux takes
+// maxProbesText bounds what goes through an argument of the sidecar; Linux takes
 // 128 KiB in one (MAX_ARG_STRLEN).
-const maxProbes = 64 << 10
+const maxProbesText = 64 << 10
 
 // meshProbe is one question; the sidecar knows how a kubelet puts it on the wire.
 func meshProbe(q api.NetworkProbe) mesh.Probe {

@@ -29,6 +29,10 @@ type Probe struct {
 	Service string `json:"service,omitempty"`
 }
 
+// MaxProbes bounds how many a sidecar is told of: a pod has three for each of its
+// containers.
+const MaxProbes = 512
+
 // ProbeHeader is one header of an HTTP probe.
 type ProbeHeader struct {
 	Name  string `json:"name"`

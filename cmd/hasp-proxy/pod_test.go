@@ -83,7 +83,7 @@ func TestPodFlagsRefused(t *testing.T) {
 			t.Errorf("%s: got %q (%v), want %q", tc.args, out.String(), err, tc.want)
 		}
 	}
-	many := "[" + strings.Repeat(`{"kind":"tcp","port":1},`, maxProbes) + `{"kind":"tcp","port":1}]`
+	many := "[" + strings.Repeat(`{"kind":"tcp","port":1},`, mesh.MaxProbes) + `{"kind":"tcp","port":1}]`
 	if _, err := parseProbes(many); err == nil || err.Error() != "--probes: 513 are more than 512" {
 		t.Errorf("many probes: %v", err)
 	}

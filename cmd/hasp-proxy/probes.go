@@ -7,9 +7,6 @@ import (
 	"hasp/mesh"
 )
 
-// maxProbes bounds them: a pod has three for each of its containers.
-const maxProbes = 512
-
 // parseProbes reads the kubelet's probes, which whoever injected the sidecar
 // took from the pod. Fields and kinds it does not know are for newer proxies.
 func parseProbes(s string) ([]mesh.Probe, error) {
@@ -20,8 +17,8 @@ func parseProbes(s string) ([]mesh.Probe, error) {
 	if err := json.Unmarshal([]byte(s), &out); err != nil {
 		return nil, fmt.Errorf("--probes: %w", err)
 	}
-	if len(out) > maxProbes {
-		return nil, fmt.Errorf("--probes: %d are more than %d", len(out), maxProbes)
+	if len(out) > mesh.MaxProbes {
+		return nil, fmt.Errorf("--probes: %d are more than %d", len(out), mesh.MaxProbes)
 	}
 	for i, p := range out {
 		if p.Port == 0 || p.Kind == "" {
