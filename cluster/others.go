@@ -37,6 +37,7 @@ type others struct {
 	port  int    // of the metrics, the same for all
 	world func() *world.World
 	log   *slog.Logger
+	now   func() time.Time
 
 	silent map[string]time.Time // by pod: since when; one caller at a time
 }
@@ -69,11 +70,11 @@ func (o *others) ask(ctx context.Context) []control.Progress {
 		}
 		since, before := o.silent[peer.Name]
 		if !before {
-			since = time.Now()
+			since = o.now()
 			o.log.Warn("another replica does not answer", slog.String("pod", peer.Name))
 		}
 		silent[peer.Name] = since
-		if time.Since(since) < lost {
+		if o.now().Sub(since) < lost {
 			out = append(out, control.Progress{Behind: true})
 		}
 	}

@@ -113,7 +113,9 @@ func (p *plane) prepare(ctx context.Context) (*work, error) {
 		Log:   p.cfg.Log,
 	}
 	if port, ok := p.cfg.Listeners.Metrics.Addr().(*net.TCPAddr); ok {
-		cfg.Others = (&others{self: p.cfg.Pod, port: port.Port, world: func() *world.World { return w.control.World() }, log: p.cfg.Log}).ask
+		cfg.Others = (&others{
+			self: p.cfg.Pod, port: port.Port, world: func() *world.World { return w.control.World() }, log: p.cfg.Log, now: time.Now,
+		}).ask
 	}
 	names := ServingNames()
 	if p.cfg.External == nil {

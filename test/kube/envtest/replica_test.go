@@ -14,6 +14,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
 
 	"hasp/cluster"
 )
@@ -119,37 +120,40 @@ func (r *replica) leads(t *testing.T) *replica {
 // API server reaches them and believes them.
 func (r *replica) serve(t *testing.T) *replica {
 	t.Helper()
-	port := r.cfg.Listeners.Webhook.Addr().(*net.TCPAddr).Port
-	patch := func(path, body string, do func(body []byte) error) {
-		if err := do([]byte(body)); err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
+	port := int32(r.cfg.Listeners.Webhook.Addr().(*net.TCPAddr).Port)
+	body := fmt.Appendf(nil, `{"spec":{"ports":[{"name":"https-webhook","port":%d}]}}`, port)
+	if _, err := env.client.CoreV1().Services(cluster.Namespace).Patch(t.Context(), cluster.Service, types.MergePatchType, body, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
 	}
-	patch("service", fmt.Sprintf(`{"spec":{"ports":[{"name":"https-webhook","port":%d}]}}`, port), func(b []byte) error {
-		_, err := env.client.CoreV1().Services(cluster.Namespace).Patch(t.Context(), cluster.Service, types.MergePatchType, b, metav1.PatchOptions{})
+	// The leader may write its caBundle at the same time.
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		hooks := env.client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+		c, err := hooks.Get(t.Context(), cluster.ValidatingWebhooks, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for i := range c.Webhooks {
+			c.Webhooks[i].ClientConfig.Service.Port = &port
+		}
+		_, err = hooks.Update(t.Context(), c, metav1.UpdateOptions{})
 		return err
 	})
-	v := env.client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
-	vw, err := v.Get(t.Context(), cluster.ValidatingWebhooks, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := env.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	mw, err := m.Get(t.Context(), cluster.MutatingWebhooks, metav1.GetOptions{})
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		hooks := env.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+		c, err := hooks.Get(t.Context(), cluster.MutatingWebhooks, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for i := range c.Webhooks {
+			c.Webhooks[i].ClientConfig.Service.Port = &port
+		}
+		_, err = hooks.Update(t.Context(), c, metav1.UpdateOptions{})
+		return err
+	})
 	if err != nil {
-		t.Fatal(err)
-	}
-	p := int32(port)
-	for i := range vw.Webhooks {
-		vw.Webhooks[i].ClientConfig.Service.Port = &p
-	}
-	for i := range mw.Webhooks {
-		mw.Webhooks[i].ClientConfig.Service.Port = &p
-	}
-	if _, err := v.Update(t.Context(), vw, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := m.Update(t.Context(), mw, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the API server reaches "+r.name, func() (bool, error) {
