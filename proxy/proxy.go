@@ -4,8 +4,9 @@
 //
 // Make one with [New], hand it configurations with [Proxy.Apply] and listeners
 // with [Proxy.Run]. The life of a connection is written down in outbound.go and
-// inbound.go; what it was is a row of the connection table (table.go), which
-// the access log, the metrics and the admin pages are views of.
+// inbound.go, what a kubelet may ask in plaintext in probe.go; what it was is a
+// row of the connection table (table.go), which the access log, the metrics and
+// the admin pages are views of.
 package proxy
 
 import (
