@@ -100,6 +100,8 @@ type snapshot struct {
 	unserved []compile.Diagnostic
 	// objects are those whose status says what became of them.
 	objects []statusObject
+	// identities are those that some workload of the mesh has.
+	identities map[string]bool
 }
 
 // New prepares a control plane.
@@ -231,7 +233,7 @@ func (c *Control) rebuild() {
 	for _, d := range unserved {
 		c.cfg.Log.Warn("not served", slog.String("object", d.Object.String()), slog.String("why", d.Message))
 	}
-	c.current.Store(&snapshot{w, compiler, problems, unserved, written})
+	c.current.Store(&snapshot{w, compiler, problems, unserved, written, identities(w)})
 	c.timings.built(next, since, time.Now())
 	c.xds.Notify(next)
 	signal(c.rebuilt)

@@ -40,6 +40,11 @@ type plane struct {
 
 func start(t *testing.T, objects ...string) *plane {
 	t.Helper()
+	return startAs(t, func(*control.Config) {}, objects...)
+}
+
+func startAs(t *testing.T, change func(*control.Config), objects ...string) *plane {
+	t.Helper()
 	kinds := map[schema.GroupVersionResource]string{}
 	for _, r := range source.Resources() {
 		kinds[r] = listKind[r.Resource]
@@ -59,7 +64,9 @@ func start(t *testing.T, objects ...string) *plane {
 		t.Fatal(err)
 	}
 	p.addr = ln.Addr().String()
-	p.Control, err = control.New(control.Config{Client: api, CA: p.ca, Tokens: p.tokens, Listeners: []net.Listener{ln}, Log: slog.New(slog.DiscardHandler)})
+	cfg := control.Config{Client: api, CA: p.ca, Tokens: p.tokens, Listeners: []net.Listener{ln}, Log: slog.New(slog.DiscardHandler)}
+	change(&cfg)
+	p.Control, err = control.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

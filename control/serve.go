@@ -38,7 +38,7 @@ func (c *Control) known(id spiffeid.ID) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if w := c.World(); w != nil && meshed(w, id) {
+		if s := c.current.Load(); s != nil && s.identities[id.String()] {
 			return nil
 		}
 		select {
@@ -49,10 +49,16 @@ func (c *Control) known(id spiffeid.ID) error {
 	}
 }
 
-func meshed(w *world.World, id spiffeid.ID) bool {
-	return slices.ContainsFunc(w.Workloads, func(wl *mesh.Workload) bool {
-		return wl.Role != mesh.RoleNone && wl.Identity(w.Mesh.TrustDomain) == id.String()
-	})
+// identities of the mesh: what may be signed. They are gathered once for a
+// World, since a stranger with a token of its own may ask as often as it likes.
+func identities(w *world.World) map[string]bool {
+	out := map[string]bool{}
+	for _, wl := range w.Workloads {
+		if wl.Role != mesh.RoleNone {
+			out[wl.Identity(w.Mesh.TrustDomain)] = true
+		}
+	}
+	return out
 }
 
 // own is the control plane's certificate.
