@@ -24,6 +24,8 @@ import (
 	"k8s.io/apimachinery/pkg/version"
 	fakediscovery "k8s.io/client-go/discovery/fake"
 	"k8s.io/client-go/kubernetes/fake"
+	podsecurity "k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
 
 	"hasp/cluster"
 	"hasp/deploy"
@@ -215,6 +217,27 @@ func TestVersion(t *testing.T) {
 	k := &checker{Config: Config{Version: "0.2.0"}, installed: deploy.Installed{Version: "0.1.0"}}
 	if r := k.askSkew(t.Context()); r.Status != Warning || r.Detail != "it is 0.1.0, this program 0.2.0" {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestPods: a namespace at any level admits the pods that are tried, but for the
+// one capability that is asked about.
+func TestPods(t *testing.T) {
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restricted := podsecurity.LevelVersion{Level: podsecurity.LevelRestricted, Version: podsecurity.LatestVersion()}
+	judge := func(p *corev1.Pod) string {
+		result := policy.AggregateCheckResults(evaluator.EvaluatePod(restricted, &p.ObjectMeta, &p.Spec))
+		return result.ForbiddenDetail()
+	}
+	if got := judge(modestPod("true")); got != "" {
+		t.Error(got)
+	}
+	const want = `unrestricted capabilities (container "istio-init" must not include "NET_ADMIN" in securityContext.capabilities.add)`
+	if got := judge(capturingPod()); got != want {
+		t.Error(got)
 	}
 }
 

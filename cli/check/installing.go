@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"hasp/api"
 	"hasp/deploy"
 )
 
@@ -139,13 +140,26 @@ func (c *checker) askCapture(ctx context.Context) Result {
 // capturingPod has an init container as the injector makes it. It opts out of
 // injection, so that nobody but the API server judges it.
 func capturingPod() *corev1.Pod {
+	p := modestPod("false")
+	init := p.Spec.Containers[0]
+	init.Name, init.SecurityContext = "istio-init", init.SecurityContext.DeepCopy()
+	init.SecurityContext.Capabilities.Add = []corev1.Capability{"NET_ADMIN"}
+	p.Spec.InitContainers = []corev1.Container{init}
+	return p
+}
+
+// modestPod is one that every namespace admits (Pod Security's "restricted"),
+// with its word about injection. It is for dry runs: it would not start.
+func modestPod(inject string) *corev1.Pod {
+	yes, no := true, false
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: "hasp-check-", Labels: map[string]string{"sidecar.istio.io/inject": "false"}},
-		Spec: corev1.PodSpec{
-			InitContainers: []corev1.Container{{Name: "istio-init", Image: "hasp/check", SecurityContext: &corev1.SecurityContext{
-				Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"NET_ADMIN"}, Drop: []corev1.Capability{"ALL"}},
-			}}},
-			Containers: []corev1.Container{{Name: "app", Image: "hasp/check"}},
-		},
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "hasp-check-", Labels: map[string]string{api.InjectKey: inject}},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{
+			Name: "app", Image: "hasp/check", SecurityContext: &corev1.SecurityContext{
+				RunAsNonRoot: &yes, AllowPrivilegeEscalation: &no,
+				Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			},
+		}}},
 	}
 }

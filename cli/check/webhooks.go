@@ -55,11 +55,7 @@ func (c *checker) askInjection(ctx context.Context) Result {
 	if err != nil {
 		return failed(err, "")
 	}
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: "hasp-check-", Labels: map[string]string{api.InjectKey: "true"}},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "hasp/check"}}},
-	}
-	got, err := c.Client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	got, err := c.Client.CoreV1().Pods(namespace).Create(ctx, modestPod("true"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	switch {
 	case err != nil && strings.Contains(err.Error(), "PodSecurity"):
 		return fail(err.Error(), "use --set cni.enabled=true, or label the namespace pod-security.kubernetes.io/enforce=privileged")
