@@ -1,8 +1,11 @@
 package deploy_test
 
 import (
+	"os"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 
 	"hasp/deploy"
 )
@@ -54,4 +57,54 @@ func TestValues(t *testing.T) {
 			t.Errorf("%v %v: %v, want %s", c.texts, c.set, err, c.want)
 		}
 	}
+}
+
+// TestSchema: values.yaml has every value that values.schema.json takes, so that
+// each is explained, and none that it does not.
+func TestSchema(t *testing.T) {
+	read := func(file string, into any) {
+		b, err := os.ReadFile(file)
+		if err == nil {
+			err = yaml.Unmarshal(b, into)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+	}
+	var values map[string]any
+	var schema struct {
+		property
+		Defs map[string]property `json:"$defs"`
+	}
+	read("hasp/values.yaml", &values)
+	read("hasp/values.schema.json", &schema)
+	var compare func(path string, p property, v any)
+	compare = func(path string, p property, v any) {
+		if name, ok := strings.CutPrefix(p.Ref, "#/$defs/"); ok {
+			p = schema.Defs[name]
+		}
+		if p.Properties == nil {
+			return
+		}
+		object, _ := v.(map[string]any)
+		for name, below := range p.Properties {
+			value, there := object[name]
+			if !there && path+name != "global" { // Helm's own
+				t.Errorf("values.yaml does not have %s", path+name)
+			}
+			compare(path+name+".", below, value)
+		}
+		for name := range object {
+			if _, there := p.Properties[name]; !there {
+				t.Errorf("values.schema.json does not have %s", path+name)
+			}
+		}
+	}
+	compare("", schema.property, values)
+}
+
+// property of a JSON schema, as far as the test reads it.
+type property struct {
+	Ref        string              `json:"$ref"`
+	Properties map[string]property `json:"properties"`
 }
