@@ -180,7 +180,7 @@ func TestTableForgetsTheOldest(t *testing.T) {
 	now := time.Now()
 	for range recentRows + 10 {
 		r := tab.open(mesh.OutboundDir, nil, now)
-		tab.close(r, now)
+		tab.close(r, now, func(*mesh.Connection) bool { return true })
 	}
 	a, b := tab.open(mesh.OutboundDir, nil, now), tab.open(mesh.OutboundDir, nil, now)
 	if tab.open(mesh.OutboundDir, nil, now) != nil {

@@ -143,6 +143,7 @@ type Proxy struct {
 	server   *serverTLS
 	gateways *gateways
 	probes   *probes
+	news     probeNews
 	asker    *http.Client // asks the workload for HTTP probes
 
 	sayNotTold sync.Once // that Listening fails

@@ -76,9 +76,11 @@ func (p *Proxy) handle(c *net.TCPConn, dir mesh.Direction, do func(*row)) {
 
 // end is the one place where a connection ends: sockets, slot, log, counters.
 func (p *Proxy) end(r *row) {
-	facts := p.table.close(r, p.cfg.Now())
+	facts, told := p.table.close(r, p.cfg.Now(), p.news.fresh)
 	p.metrics.connectionEnded(r)
-	p.access.connection(p.logForm(), &facts)
+	if told {
+		p.access.connection(p.logForm(), &facts)
+	}
 }
 
 // temporary tells whether accepting may work again: the process is out of

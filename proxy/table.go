@@ -54,19 +54,23 @@ func (t *table) open(dir mesh.Direction, c *net.TCPConn, now time.Time) *row {
 }
 
 // close ends a connection: its sockets are closed (reset, unless it ended in
-// order) and its slot is given back.
-func (t *table) close(r *row, now time.Time) mesh.Connection {
-	facts := r.end(now)
+// order) and its slot is given back. It is remembered if keep says so.
+func (t *table) close(r *row, now time.Time, keep func(*mesh.Connection) bool) (facts mesh.Connection, kept bool) {
+	facts = r.end(now)
+	kept = keep(&facts)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.live, facts.ID)
+	if !kept {
+		return facts, false
+	}
 	if len(t.recent) < recentRows {
 		t.recent = append(t.recent, facts)
 	} else {
 		t.recent[t.next] = facts
 		t.next = (t.next + 1) % recentRows
 	}
-	return facts
+	return facts, true
 }
 
 // rows are those that live, by ID.
