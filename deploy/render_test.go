@@ -69,6 +69,7 @@ gateway: {nodeSelector: {a: b}, tolerations: [{operator: Exists}], podAnnotation
 		"+ Role istio-system/hasp-cni",
 		"+ RoleBinding istio-system/hasp-cni",
 		"+ RoleBinding istio-system/hasp-cni-privileged",
+		"+ RoleBinding istio-system/hasp-image-puller",
 		"+ RoleBinding istio-system/hasp-nonroot",
 		"+ ServiceAccount istio-system/hasp-cni"}},
 }

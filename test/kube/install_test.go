@@ -78,8 +78,16 @@ func byHasp(t *testing.T, n *node.Node) {
 	if strings.Contains(out, " created") || strings.Contains(out, " configured") || strings.Contains(out, " deleted") {
 		t.Errorf("a second installation is no change of nothing:\n%s", out)
 	}
-	says(t, n, true, []string{"install", "--set", "gateway.enabled=false"},
+	// The gateway goes, and pods need no capability any more.
+	says(t, n, true, []string{"install", "--set", "gateway.enabled=false", "--set", "cni.enabled=true"},
+		"daemonsets.apps istio-system/hasp-cni-node created",
 		"deployments.apps istio-system/istio-ingressgateway deleted", "services istio-system/istio-ingressgateway deleted")
+	must(t, n, "kubectl", "create", "namespace", "strict")
+	must(t, n, "kubectl", "label", "namespace", "strict", "istio-injection=enabled", "pod-security.kubernetes.io/enforce=restricted")
+	apply(t, n, "strict", modest)
+	must(t, n, "kubectl", "-n", "strict", "wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
+	says(t, n, true, []string{"check", "--wait", "30s"}, "√ the CNI plugin runs on every node: 1 of 1",
+		"√ a pod that asks for a sidecar gets one: tried in namespace strict", "√ every pod that asks has its sidecar: 1 pods", "0 failed")
 	if _, err := try(t, n, "helm", "install", "hasp", chart(), "--namespace", "istio-system", "--set", "crds.install=false"); err == nil ||
 		!strings.Contains(err.Error(), "invalid ownership metadata") {
 		t.Errorf("helm takes over what hasp installed: %v", err)
@@ -90,11 +98,28 @@ func byHasp(t *testing.T, n *node.Node) {
 	must(t, n, "kubectl", "-n", "istio-system", "create", "secret", "generic", "cacerts", "--from-literal=ca-key.pem=mine")
 	says(t, n, true, []string{"uninstall"},
 		"peerauthentications.security.istio.io, of which there are PeerAuthentication default/mine; --purge deletes them with it",
-		"namespace istio-system, in which there are secrets istio-system/cacerts")
+		"namespace istio-system, in which there are secrets istio-system/cacerts",
+		"Pods with a sidecar that no control plane serves any more; restart what made them:\n  strict/web")
+	must(t, n, "kubectl", "delete", "namespace", "strict")
 	must(t, n, "kubectl", "-n", "default", "get", "peerauthentication", "mine")
 	must(t, n, "kubectl", "-n", "istio-system", "delete", "secret", "cacerts")
 	says(t, n, true, []string{"uninstall", "--purge"}, "namespaces istio-system deleted")
 }
+
+// modest is a pod that Pod Security's restricted admits.
+const modest = `
+apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  terminationGracePeriodSeconds: 2
+  securityContext: {runAsNonRoot: true, runAsUser: 2000, seccompProfile: {type: RuntimeDefault}}
+  containers:
+  - name: app
+    image: test/pod
+    args: [serve, ":8080"]
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+`
 
 func byHelm(t *testing.T, n *node.Node) {
 	sameManifest(t, n)
