@@ -3,9 +3,11 @@ package kube_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,6 +40,10 @@ var shared struct {
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if shared.node != nil {
+		if err := refusals(shared.node.AuditLog); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
 		if code != 0 {
 			shared.node.Diagnose(context.Background(), os.Stderr)
 		}
@@ -50,6 +56,34 @@ func TestMain(m *testing.M) {
 		os.RemoveAll(shared.dir)
 	}
 	os.Exit(code)
+}
+
+// refusals by the API server of what a part of hasp asked for: its roles would
+// not be enough. (That they are not more than enough is envtest's to say.)
+func refusals(auditLog string) error {
+	b, err := os.ReadFile(auditLog)
+	if err != nil {
+		return fmt.Errorf("read the audit log: %w", err)
+	}
+	var errs []error
+	for line := range bytes.Lines(b) {
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			break // it is being written
+		}
+		var r struct {
+			User           struct{ Username string }
+			Verb           string
+			RequestURI     string
+			ResponseStatus struct{ Code int }
+		}
+		if err := json.Unmarshal(line, &r); err != nil {
+			return fmt.Errorf("read the audit log: %w", err)
+		}
+		if r.ResponseStatus.Code == http.StatusForbidden {
+			errs = append(errs, fmt.Errorf("%s was refused %s %s", r.User.Username, r.Verb, r.RequestURI))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // cluster for a test, started by the first that asks.
@@ -144,7 +178,7 @@ func createNamespace(t *testing.T, n *node.Node, name string) {
 	t.Helper()
 	must(t, n, "kubectl", "create", "namespace", name)
 	t.Cleanup(func() {
-		cmd := n.Command(context.Background(), "kubectl", "delete", "namespace", name, "--wait=false")
+		cmd := n.Command(context.Background(), "kubectl", "delete", "namespace", name, "--wait=false", "--ignore-not-found")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("delete namespace %s: %v\n%s", name, err, out)
 		}
