@@ -23,8 +23,6 @@ var elsewhere = []struct{ command, here string }{
 	{"hasp up", ""},   // Helm did
 	{"hasp down", ""}, // the other tests go on
 	{"export PAGE=", "export PAGE=http://$(oc -n istio-system get service istio-ingressgateway -o jsonpath={.spec.clusterIP})"},
-	{"hasp explain", ""},
-	{"hasp authn tls-check", ""},
 }
 
 // changes are commands after which a person looks up before the next.
@@ -75,7 +73,8 @@ func TestLab(t *testing.T) {
 	must(t, n, "kubectl", "-n", project, "delete", "pod", "curl-boards-1", "curl-boards-2", "curl-boards-3", "--wait=false")
 }
 
-// session of a person in the demo's directory, whose oc is in the lab's project.
+// session of a person in the demo's directory, whose oc is in the lab's project,
+// and who has hasp at hand.
 func session(t *testing.T, n *node.Node) *document.Shell {
 	t.Helper()
 	config, err := os.ReadFile(n.Kubeconfig)
@@ -91,7 +90,16 @@ func session(t *testing.T, n *node.Node) *document.Shell {
 	t.Cleanup(cancel)
 	cmd := n.Command(ctx, "sh")
 	cmd.Dir = demo("")
-	cmd.Env = append(cmd.Env, "KUBECONFIG="+own)
+	bin, err := filepath.Abs(filepath.Join(meshtest.Root(), "bin", "hasp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// bin itself has another oc.
+	tools := t.TempDir()
+	if err := os.Symlink(bin, filepath.Join(tools, "hasp")); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(cmd.Env, "KUBECONFIG="+own, "PATH="+tools+":"+n.Path())
 	sh, err := document.Open(cmd)
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ func (n *Node) Command(ctx context.Context, name string, args ...string) *exec.C
 // Environ is the environment of a Command.
 func (n *Node) Environ() []string {
 	return append(os.Environ(),
-		"PATH="+n.layout.path("bin")+":"+os.Getenv("PATH")+":"+systemPath,
+		"PATH="+n.Path(),
 		"KUBECONFIG="+n.Kubeconfig,
 		// What the tools remember is this cluster's, and goes with it.
 		"KUBECACHEDIR="+n.layout.path("cache/kube"),
@@ -34,6 +34,11 @@ func (n *Node) Environ() []string {
 		"HELM_CONFIG_HOME="+n.layout.path("cache/helm-config"),
 		"HELM_DATA_HOME="+n.layout.path("cache/helm-data"),
 	)
+}
+
+// Path in which a Command's programs are looked for.
+func (n *Node) Path() string {
+	return n.layout.path("bin") + ":" + os.Getenv("PATH") + ":" + systemPath
 }
 
 // PID of the node's first process, whose namespaces are the node's: for
