@@ -1,8 +1,10 @@
 package kube_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -123,7 +125,7 @@ spec:
 
 func byHelm(t *testing.T, n *node.Node) {
 	sameManifest(t, n)
-	helm := append([]string{"install", "hasp", chart(), "--namespace", "istio-system", "--create-namespace", "--wait", "--timeout", "2m"}, cheap...)
+	helm := append([]string{"install", "hasp", chart(), "--namespace", "istio-system", "--create-namespace", "--wait", "--timeout", "2m", "--set", "cni.enabled=true"}, cheap...)
 	must(t, n, "helm", helm...)
 	says(t, n, false, []string{"install"}, "hasp 0.1.0 was installed by Helm as release hasp: use helm upgrade or helm uninstall hasp -n istio-system")
 	says(t, n, false, []string{"uninstall"}, "was installed by Helm")
@@ -134,7 +136,7 @@ func byHelm(t *testing.T, n *node.Node) {
 		return must(t, n, "kubectl", "get", "mutatingwebhookconfiguration", "istio-sidecar-injector", "-o", "jsonpath={.webhooks[*].clientConfig.caBundle}")
 	}
 	trusted := bundle()
-	must(t, n, "helm", append([]string{"upgrade", "hasp", chart(), "--namespace", "istio-system", "--set", "injection.timeoutSeconds=9"}, cheap...)...)
+	must(t, n, "helm", append([]string{"upgrade", "hasp", chart(), "--namespace", "istio-system", "--set", "injection.timeoutSeconds=9,cni.enabled=true"}, cheap...)...)
 	if bundle() != trusted || trusted == "" {
 		t.Error("helm upgrade took the caBundle away")
 	}
@@ -195,13 +197,28 @@ func objects(t *testing.T, manifest string) map[string]string {
 }
 
 // inventory is every object of the cluster, but for those that come and go by
-// themselves.
+// themselves, and the node's network configuration.
 func inventory(t *testing.T, n *node.Node) []string {
 	t.Helper()
 	kinds := strings.Fields(must(t, n, "kubectl", "api-resources", "--verbs=list", "-o", "name"))
 	kinds = slices.DeleteFunc(kinds, func(k string) bool { return strings.HasPrefix(k, "events") || k == "componentstatuses" })
 	out := must(t, n, "kubectl", "get", strings.Join(kinds, ","), "-A", "-o", `jsonpath={range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name}{"\n"}{end}`)
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/root/etc/cni/net.d/*", n.PID()))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("the node has no network configuration: %v", err)
+	}
 	list := slices.DeleteFunc(strings.Split(strings.TrimSpace(out), "\n"), func(o string) bool { return strings.HasPrefix(o, "Lease kube-") })
+	for _, f := range files {
+		var conf any // to have one way of writing it
+		b, err := os.ReadFile(f)
+		if err == nil {
+			err = json.Unmarshal(b, &conf)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, fmt.Sprintf("File %s: %v", filepath.Base(f), conf))
+	}
 	slices.Sort(list)
 	return slices.Compact(list)
 }
