@@ -20,9 +20,11 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/version"
 	fakediscovery "k8s.io/client-go/discovery/fake"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 	podsecurity "k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
@@ -217,6 +219,26 @@ func TestVersion(t *testing.T) {
 	k := &checker{Config: Config{Version: "0.2.0"}, installed: deploy.Installed{Version: "0.1.0"}}
 	if r := k.askSkew(t.Context()); r.Status != Warning || r.Detail != "it is 0.1.0, this program 0.2.0" {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestDefinitionsOfOthers: what Istio left is told of, what hasp left is not.
+func TestDefinitionsOfOthers(t *testing.T) {
+	for by, want := range map[string]string{"": "ok ", "hasp": "ok ", "istio": "warning gateways.networking.istio.io"} {
+		crd := &unstructured.Unstructured{}
+		crd.SetAPIVersion("apiextensions.k8s.io/v1")
+		crd.SetKind("CustomResourceDefinition")
+		crd.SetName("gateways.networking.istio.io")
+		client := dynamicfake.NewSimpleDynamicClient(runtime.NewScheme())
+		if by != "" {
+			there := crd.DeepCopy()
+			there.SetLabels(map[string]string{deploy.PartOfLabel: by})
+			client = dynamicfake.NewSimpleDynamicClient(runtime.NewScheme(), there)
+		}
+		r := (&checker{Config: Config{Dynamic: client, Objects: []*unstructured.Unstructured{crd}}}).askDefinitionsOfOthers(t.Context())
+		if got := string(r.Status) + " " + r.Detail; got != want {
+			t.Errorf("%q: %q, want %q", by, got, want)
+		}
 	}
 }
 

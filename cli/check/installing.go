@@ -19,6 +19,7 @@ func (c *checker) aboutInstalling() []question {
 	const section = "before installing"
 	return []question{
 		{section, "no other control plane is in the way", c.askOther},
+		{section, "no other's definitions are there", c.askDefinitionsOfOthers},
 		{section, "you may create what hasp installs", c.askPermissions},
 		{section, "the API server takes every object", c.askDryRun},
 		{section, "the values suit the platform", c.askPlatform},
@@ -34,6 +35,32 @@ func (c *checker) askOther(context.Context) Result {
 		return failed(c.installed.Refusal(), "")
 	}
 	return ok(fmt.Sprintf("hasp %s is installed, by %s", c.installed.Version, c.installed.By))
+}
+
+// askDefinitionsOfOthers finds CRDs that Istio left, which stay in use.
+func (c *checker) askDefinitionsOfOthers(ctx context.Context) Result {
+	var theirs []string
+	for _, u := range c.Objects {
+		if u.GetKind() != "CustomResourceDefinition" {
+			continue
+		}
+		r, err := deploy.Resource(u)
+		if err != nil {
+			return failed(err, "")
+		}
+		have, err := c.Dynamic.Resource(r).Get(ctx, u.GetName(), metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return failed(err, "")
+		case have.GetLabels()[deploy.PartOfLabel] != "hasp":
+			theirs = append(theirs, u.GetName())
+		}
+	}
+	if len(theirs) > 0 {
+		return warn(listed(theirs), "hasp install takes them over, with their objects; with Helm add --take-ownership, or --set crds.install=false to leave them")
+	}
+	return ok("")
 }
 
 // askPermissions asks for each kind of the installation whether the user may
