@@ -57,6 +57,7 @@ unit: build ## unit, golden and in-process tests
 	$(GO) test . ./apiserver/... ./cli/... ./cluster/... ./deploy/... ./local/... ./cmd/hasp/... ./cmd/hasp-cni/...
 	cd demo && $(GO) test ./...
 	cd deploy/images && $(GO) test ./...
+	cd $(CLUSTER) && $(GO) test ./cmd/registry
 
 ladder: build ## real namespaces, programs and packets, as root and as a user
 	$(GO) test -count=1 -p 1 -timeout 40m $$($(GO) list ./test/... | grep -v /test/kube)
@@ -64,7 +65,7 @@ ladder: build ## real namespaces, programs and packets, as root and as a user
 # All of Kubernetes is six minutes of two cores: it is built when its sources or
 # the compiler are others than last time.
 kube-cluster: ## bin/kube: the Kubernetes of the tests
-	@sources="$$({ $(GO) version; cat $(CLUSTER)/go.mod $(CLUSTER)/go.sum $(CLUSTER)/cmd/*/*.go; } | sha256sum)"; \
+	@sources="$$({ $(GO) version; cat $(CLUSTER)/go.mod $(CLUSTER)/go.sum $$(ls $(CLUSTER)/cmd/*/*.go | grep -v _test); } | sha256sum)"; \
 	if [ "$$(cat $(BIN)/kube/sources 2>/dev/null)" != "$$sources" ]; then \
 		mkdir -p $(BIN)/kube && rm -f $(BIN)/kube/sources && cd $(CLUSTER) && \
 		echo "Building Kubernetes, once." && $(BUILD) -o ../../../$(BIN)/kube/ ./cmd/... && \

@@ -79,13 +79,19 @@ func removeCgroups(name string) error {
 	if name == "" {
 		return nil
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		err := tryRemoveCgroups(name)
-		if err == nil || time.Now().After(deadline) {
-			return err
+		if err == nil {
+			return nil
 		}
-		time.Sleep(50 * time.Millisecond)
+		select {
+		case <-deadline:
+			return err
+		case <-tick.C:
+		}
 	}
 }
 

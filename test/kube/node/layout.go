@@ -51,7 +51,7 @@ type layout struct {
 	CoreDNS                string
 }
 
-// Volume is a directory that a claim can get.
+// volume is a directory that a claim can get.
 type volume struct{ Name, Path string }
 
 func newLayout(c Config, cgroup string) layout {

@@ -19,7 +19,6 @@ type process struct {
 	component
 	cmd  *exec.Cmd     // of nsenter, whose child it is
 	done chan struct{} // closed when it has ended
-	err  error         // how, after done
 }
 
 // run a component in the node, its output in log/NAME.log.
@@ -42,7 +41,7 @@ func (n *Node) run(c component) error {
 	p := &process{component: c, cmd: cmd, done: make(chan struct{})}
 	n.processes[c.name] = p
 	go func() {
-		p.err = cmd.Wait()
+		cmd.Wait() // how it ended is in its state
 		close(p.done)
 	}()
 	return nil
@@ -58,14 +57,12 @@ func (n *Node) ended() error {
 	for _, p := range n.processes {
 		select {
 		case <-p.done:
-			errs = append(errs, fmt.Errorf("%s has ended: %w", p.name, errors.Join(p.err, errNotAsked)))
+			errs = append(errs, fmt.Errorf("%s has ended by itself: %s", p.name, p.cmd.ProcessState))
 		default:
 		}
 	}
 	return errors.Join(errs...)
 }
-
-var errNotAsked = errors.New("though nobody asked it to")
 
 // signal the program itself: nsenter stays outside, as its parent.
 func (p *process) signal(s syscall.Signal) error {
