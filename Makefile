@@ -20,7 +20,7 @@ CLUSTER := test/kube/cluster
 .PHONY: help build images demo test deps unit ladder kube-cluster kube test-kube lint golden gen fuzz bench clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 build: ## bin/hasp, bin/hasp-proxy and the demo's programs
 	@mkdir -p $(BIN)
@@ -72,7 +72,8 @@ kube-cluster: ## bin/kube: the Kubernetes of the tests
 		echo "$$sources" >../../../$(BIN)/kube/sources; \
 	fi
 
-kube: images kube-cluster ## a Kubernetes of one node on this machine, until Ctrl-C (as root)
+kube: ## a Kubernetes of one node on this machine, until Ctrl-C (as root; ARGS="kubectl get pods" runs that and ends)
+	@$(MAKE) --no-print-directory images kube-cluster ARGS=
 	$(GO) build -o $(BIN)/kube/node ./test/kube/cmd/kube
 	$(BIN)/kube/node $(ARGS)
 
