@@ -2,21 +2,26 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
 
 	"hasp/api"
+	"hasp/mesh"
 	"hasp/world"
 )
 
 // FromCluster builds a World from one listing of everything: what a command
 // does that looks once. It asks for no Secret, since only a gateway's proxy has
-// a use for keys, and whoever asks about policy need not be trusted with them.
+// a use for keys, and whoever asks about policy need not be trusted with them. An
+// object that does not decode is left out, as by the [Watcher], and a Problem.
 func FromCluster(ctx context.Context, client dynamic.Interface) (*world.World, []Problem, error) {
 	var o Objects
+	var leftOut []Problem
 	for _, r := range Resources() {
 		if r == secretResource {
 			continue
@@ -30,14 +35,25 @@ func FromCluster(ctx context.Context, client dynamic.Interface) (*world.World, [
 				return nil, nil, fmt.Errorf("list %s: %w", r.Resource, err)
 			}
 			for i := range list.Items {
-				v, err := api.FromUnstructured(&list.Items[i])
+				u := &list.Items[i]
+				v, err := api.FromUnstructured(u)
 				if err != nil {
-					return nil, nil, err
+					leftOut = append(leftOut, undecodable(u, err))
+					continue
 				}
 				o.add(v)
 			}
 		}
 	}
 	w, problems := Build(&o, "")
-	return w, problems, nil
+	return w, append(leftOut, problems...), nil
+}
+
+// undecodable says of an object that it does not decode, and why; its name is
+// not said twice.
+func undecodable(u *unstructured.Unstructured, err error) Problem {
+	if cause := errors.Unwrap(err); cause != nil {
+		err = cause
+	}
+	return Problem{mesh.Origin{Kind: u.GetKind(), Namespace: u.GetNamespace(), Name: u.GetName()}, "left out, it does not decode: " + err.Error()}
 }

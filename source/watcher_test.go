@@ -217,6 +217,28 @@ func TestForbiddenToList(t *testing.T) {
 	}
 }
 
+// TestUndecodableObject: what a command does not understand hides nothing else,
+// and is told of.
+func TestUndecodableObject(t *testing.T) {
+	c := fakeCluster(t, beat("1", "True"),
+		"{apiVersion: v1, kind: Pod, metadata: {name: odd, namespace: shop}, spec: {containers: [{name: main, ports: [{containerPort: many}]}]}}")
+	w, problems, err := source.FromCluster(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.Workload("shop/web-1") == nil || w.Workload("shop/odd") != nil {
+		t.Errorf("workloads %v", w.Workloads)
+	}
+	var got []string
+	for _, p := range problems {
+		got = append(got, p.String())
+	}
+	want := []string{"Pod shop/odd: left out, it does not decode: json: cannot unmarshal string into Go struct field ContainerPort.spec.containers.ports.containerPort of type int32"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // lockedBuffer is a log that goroutines write and a test reads.
 type lockedBuffer struct {
 	mu sync.Mutex
