@@ -54,7 +54,8 @@ func (p *Proxy) MetricsHandler() http.Handler {
 }
 
 // HealthHandler serves /healthz/ready: 200 when the proxy has a configuration
-// and a certificate and is not draining, else 503 and what it waits for.
+// and a certificate, every port of a gateway is open and it is not draining, else
+// 503 and what it waits for.
 func (p *Proxy) HealthHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz/ready", func(w http.ResponseWriter, _ *http.Request) { p.serveReady(w) })
@@ -73,10 +74,11 @@ func (p *Proxy) Ready() error {
 	if _, err := certificate(p.cfg.Identity); err != nil {
 		return err
 	}
-	if p.settings.Load() == nil {
+	s := p.settings.Load()
+	if s == nil {
 		return errNoConfiguration
 	}
-	return nil
+	return p.gateways.ready(s)
 }
 
 func (p *Proxy) serveReady(w http.ResponseWriter) {

@@ -2,14 +2,11 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +29,9 @@ type gateways struct {
 
 	mu    sync.Mutex
 	pools map[string]*upstreamPool // by poolKey
+
+	portsMu sync.Mutex
+	ports   map[uint16]error // those tried: nil is open, else why it is not
 }
 
 func newGateways(p *Proxy) *gateways {
@@ -47,12 +47,23 @@ func (p *Proxy) serveGateway(ctx context.Context) error {
 	defer cut()
 	var wg sync.WaitGroup // one for each port that drains
 	open := make(map[uint16]*gatewayPort)
+	pause := firstPortPause
+	again := time.NewTimer(pause)
+	defer again.Stop()
 	for {
-		for _, g := range p.openPorts(open) {
+		closed, complete := p.openPorts(open)
+		for _, g := range closed {
 			g.shutdown(draining, p.drainTime(), &wg)
+		}
+		again.Stop()
+		if !complete {
+			again.Reset(pause)
 		}
 		select {
 		case <-p.gateways.changed:
+			pause = firstPortPause
+		case <-again.C:
+			pause = min(2*pause, lastPortPause)
 		case <-ctx.Done():
 			last := p.terminationDrain()
 			t := time.AfterFunc(last, cut)
@@ -68,83 +79,6 @@ func (p *Proxy) serveGateway(ctx context.Context) error {
 			return nil
 		}
 	}
-}
-
-// openPorts makes the open ports those of the settings. It returns those that
-// are to be shut down.
-func (p *Proxy) openPorts(open map[uint16]*gatewayPort) (closed []*gatewayPort) {
-	s := p.settings.Load()
-	if s == nil {
-		return nil
-	}
-	for _, port := range slices.Sorted(maps.Keys(s.gateway)) {
-		if open[port] != nil {
-			continue
-		}
-		g, err := p.openPort(port)
-		if err != nil {
-			p.log.Error("gateway port not opened", slog.Int("port", int(port)), slog.Any("error", err))
-			continue
-		}
-		open[port] = g
-	}
-	for port, g := range open {
-		// An inherited socket could not be opened again: it stays, and what
-		// connects to it is reset while nothing serves it.
-		if s.gateway[port] == nil && p.cfg.Inherited[port] == nil {
-			closed = append(closed, g)
-			delete(open, port)
-		}
-	}
-	return closed
-}
-
-// gatewayPort is one port being served.
-type gatewayPort struct {
-	server *http.Server
-	done   chan struct{} // closed when nothing is accepted any more
-}
-
-func (p *Proxy) openPort(port uint16) (*gatewayPort, error) {
-	ln := p.cfg.Inherited[port]
-	if ln == nil {
-		var lc net.ListenConfig
-		lc.SetMultipathTCP(false)
-		var err error
-		if ln, err = lc.Listen(p.ctx, "tcp", fmt.Sprintf(":%d", port)); err != nil {
-			return nil, err
-		}
-	}
-	g := &gatewayPort{done: make(chan struct{})}
-	g.server = &http.Server{
-		Handler:           p.gatewayHandler(port),
-		ReadHeaderTimeout: 15 * time.Second,
-		IdleTimeout:       5 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          p.gateways.errorLog,
-		ConnState:         p.gateways.connState,
-	}
-	go func() {
-		defer close(g.done)
-		if err := g.server.Serve(&gatewayListener{Listener: ln, p: p, port: port}); !errors.Is(err, http.ErrServerClosed) {
-			p.log.Error("gateway port failed", slog.Int("port", int(port)), slog.Any("error", err))
-		}
-	}()
-	p.log.Info("gateway port open", slog.Int("port", int(port)))
-	return g, nil
-}
-
-// shutdown stops accepting; the port can be opened again when it returns.
-// Requests may go on for the drain time, which wg waits for.
-func (g *gatewayPort) shutdown(ctx context.Context, drain time.Duration, wg *sync.WaitGroup) {
-	wg.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, drain)
-		defer cancel()
-		if g.server.Shutdown(ctx) != nil {
-			_ = g.server.Close()
-		}
-	})
-	<-g.done
 }
 
 // enter counts a connection from outside, unless there are too many.

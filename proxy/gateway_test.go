@@ -26,7 +26,7 @@ type gatewayLab struct {
 	config      mesh.ProxyConfig
 }
 
-func newGatewayLab(t *testing.T, h http.Handler) *gatewayLab {
+func newGatewayLab(t *testing.T, h http.Handler, change ...func(*Config)) *gatewayLab {
 	t.Helper()
 	m := &gatewayLab{ca: newTestCA(t)}
 	backend := httptest.NewServer(h)
@@ -41,6 +41,9 @@ func newGatewayLab(t *testing.T, h http.Handler) *gatewayLab {
 	m.gw = newNode(t, m.ca, "gateway", "127.0.0.8", func(c *Config) {
 		c.Inherited = map[uint16]net.Listener{m.http: ln, m.https: lns}
 		c.DrainTimeout = time.Second
+		for _, f := range change {
+			f(c)
+		}
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
