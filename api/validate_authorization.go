@@ -118,6 +118,7 @@ func validateCondition(p *field.Path, c *securityapi.Condition) field.ErrorList 
 	}
 	var errs field.ErrorList
 	for name, list := range map[string][]string{"values": c.GetValues(), "notValues": c.GetNotValues()} {
+		errs = append(errs, validatePatterns(p.Child(name), list, false)...)
 		switch key {
 		case "source.ip", "destination.ip", "remote.ip":
 			errs = append(errs, validateBlocks(p.Child(name), list)...)
@@ -143,10 +144,22 @@ func validateLists(p *field.Path, lists map[string][]string) field.ErrorList {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		for i, v := range lists[name] {
-			if v == "" {
-				errs = append(errs, field.Invalid(p.Child(name).Index(i), v, "an empty value matches nothing; write * for anything that is there"))
-			}
+		templates := name == "paths" || name == "notPaths" // {*} and {**} have a meaning there
+		errs = append(errs, validatePatterns(p.Child(name), lists[name], templates)...)
+	}
+	return errs
+}
+
+// validatePatterns refuses values that would match nothing, whatever their
+// writer thought: a DENY that never denies is a hole.
+func validatePatterns(p *field.Path, list []string, templates bool) field.ErrorList {
+	var errs field.ErrorList
+	for i, v := range list {
+		switch inner := strings.TrimSuffix(strings.TrimPrefix(v, "*"), "*"); {
+		case v == "":
+			errs = append(errs, field.Invalid(p.Index(i), v, "an empty value matches nothing; write * for anything that is there"))
+		case !templates && (strings.Contains(inner, "*") || len(inner) < len(v)-1):
+			errs = append(errs, field.Invalid(p.Index(i), v, "a wildcard is at the beginning or at the end, and only one; write *, web* or *web"))
 		}
 	}
 	return errs
