@@ -37,7 +37,7 @@ func (q *question) flags(cmd *cobra.Command, namespace string) {
 
 func (q *question) world(ctx context.Context) (*world.World, error) {
 	if q.output != "" && q.output != "json" {
-		return nil, fmt.Errorf("unknown output format %q: want json, or nothing for text", q.output)
+		return nil, usageError{fmt.Errorf("-o %s: only json is known", q.output)}
 	}
 	return q.load(ctx, q.namespace, q.files)
 }

@@ -84,7 +84,7 @@ func TestUnknownCommandsAreFound(t *testing.T) {
 	for line, want := range map[string]string{
 		"$ hasp stop":                        "no such command",
 		"$ true && hasp up --no-such":        "unknown flag: --no-such",
-		"$ hasp down now":                    `unknown command "now" for "hasp down"`,
+		"$ hasp down now":                    `unknown command "now" for "hasp down"; see hasp down --help`,
 		"$ x=$(hasp status -o json | sed p)": "",
 	} {
 		list := haspCommands(line)

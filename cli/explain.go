@@ -48,6 +48,9 @@ answered.`,
   hasp explain -f deploy/ -f policy.yaml --from app-ui.shop --to boards:http`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if query.From == "" || query.To == "" {
+				return usageError{errNoCall}
+			}
 			w, err := q.world(cmd.Context())
 			if err != nil {
 				return err
@@ -130,10 +133,12 @@ type Lost struct {
 	Why    string `json:"why"`
 }
 
+var errNoCall = errors.New("say who calls and what it calls: --from WORKLOAD --to HOST:PORT")
+
 // Explain answers from a World.
 func Explain(w *world.World, q ExplainQuery) (*Explanation, error) {
 	if q.From == "" || q.To == "" {
-		return nil, errors.New("say who calls and what it calls: --from WORKLOAD --to HOST:PORT")
+		return nil, errNoCall
 	}
 	from, err := findWorkload(w, q.From, q.Namespace)
 	if err != nil {

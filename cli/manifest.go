@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,7 +10,9 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
+	"hasp/api"
 	"hasp/deploy"
+	"hasp/inject"
 )
 
 // chartFlags are what every command takes that renders the chart.
@@ -31,13 +34,52 @@ func (f *chartFlags) render(e *env) ([]*unstructured.Unstructured, error) {
 		if err != nil {
 			return nil, err
 		}
+		if _, err := deploy.Values([]string{string(text)}, nil); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
 		texts = append(texts, string(text))
 	}
 	values, err := deploy.Values(texts, f.set)
 	if err != nil {
 		return nil, err
 	}
-	return deploy.Render(deploy.Options{Values: values})
+	objects, err := deploy.Render(deploy.Options{Values: values})
+	if err != nil {
+		return nil, fmt.Errorf("%w\nhasp manifest --values-file prints the values there are", err)
+	}
+	return objects, checkSettings(objects)
+}
+
+// checkSettings reads the ConfigMaps of an installation as its control plane
+// will, which would only log what it cannot use.
+func checkSettings(objects []*unstructured.Unstructured) error {
+	settings := map[string]map[string]string{}
+	for _, u := range objects {
+		if u.GetKind() == "ConfigMap" {
+			settings[u.GetName()], _, _ = unstructured.NestedStringMap(u.Object, "data")
+		}
+	}
+	if _, err := api.ParseMeshConfig(settings[api.MeshConfigName][api.MeshConfigKey]); err != nil {
+		return valuesError("meshConfig", err)
+	}
+	_, err := inject.ParseConfig("injection", []byte(settings[inject.ConfigMapName][inject.ConfigMapKey]))
+	return err
+}
+
+// valuesError names what is wrong with settings by their place in the values
+// instead of the line of a ConfigMap that is not there yet.
+func valuesError(at string, err error) error {
+	all := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		all = joined.Unwrap()
+	}
+	for i, err := range all {
+		var one *api.MeshConfigError
+		if errors.As(err, &one) {
+			all[i] = fmt.Errorf("values: %s.%s: %s", at, one.Field, one.Detail)
+		}
+	}
+	return errors.Join(all...)
 }
 
 func readValues(e *env, name string) ([]byte, error) {

@@ -82,17 +82,15 @@ and the services never notice. On one machine it needs nothing installed.`,
 		Example: `  hasp up                      start the mesh and the shared-boards app
   hasp kubectl get pods        kubectl, on the mesh
   hasp authn tls-check         which connections are mutual TLS, and why
-  hasp down                    stop it`,
+  hasp down                    stop it
+
+  hasp check                   can the cluster of my kubeconfig take hasp? is its hasp well?
+  hasp install                 install hasp there`,
 		Version:       buildVersion(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.NoArgs(cmd, args); err != nil {
-				return usageError{fmt.Errorf("%w; see hasp --help", err)}
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
@@ -104,7 +102,24 @@ and the services never notice. On one machine it needs nothing installed.`,
 		newCheck(e), newInstall(e), newUninstall(e), newManifest(e), newInject(e), newControlPlane(e),
 		newBackup(e), newRestore(e), newDaemon(e), newProbe(),
 	)
+	askUsage(root)
 	return root
+}
+
+// askUsage makes arguments that a command and those below it do not take a
+// usageError, as its flags are.
+func askUsage(cmd *cobra.Command) {
+	if takes := cmd.Args; takes != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := takes(cmd, args); err != nil {
+				return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+			}
+			return nil
+		}
+	}
+	for _, c := range cmd.Commands() {
+		askUsage(c)
+	}
 }
 
 // bin is the directory with hasp's own programs.

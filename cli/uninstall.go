@@ -36,10 +36,13 @@ Pods keep their sidecars until they are restarted.`,
 			if how.KeepDefinitions && how.Purge {
 				return usageError{fmt.Errorf("--keep-crds and --purge exclude each other")}
 			}
-			c, _, err := cluster.deployment(e)
+			c, host, err := cluster.deployment(e)
 			if err != nil {
 				return err
 			}
+			said := 0
+			say := c.Say
+			c.Say = func(line string) { said++; say(line) }
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
 			found, err := c.Find(ctx)
@@ -56,6 +59,11 @@ Pods keep their sidecars until they are restarted.`,
 			meshed, err := c.Meshed(ctx)
 			if err != nil {
 				return err
+			}
+			if found.By == "" && said == 0 {
+				fmt.Fprintln(e.Out, "Nothing of hasp is on "+host+".")
+			} else {
+				fmt.Fprintln(e.Out, "hasp is gone from "+host+".")
 			}
 			report(e.Out, "What stays:", stays)
 			report(e.Out, "Pods with a sidecar that no control plane serves any more; restart what made them:", meshed)

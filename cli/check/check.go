@@ -7,6 +7,7 @@ package check
 import (
 	"context"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -58,17 +59,20 @@ type question struct {
 }
 
 // Run asks what suits: before an installation whether one would work, after it
-// whether it works.
+// whether it works. A cluster that does not answer, or not to this user, is a
+// Result that failed; the error is the context's.
 func Run(ctx context.Context, cfg Config) ([]Result, error) {
 	found, err := (&deploy.Cluster{Client: cfg.Dynamic}).Find(ctx)
-	if err != nil {
-		return nil, err
-	}
 	c := &checker{Config: cfg, installed: found}
 	questions := c.aboutCluster()
-	if found.By == "" || found.By == deploy.ByOther || cfg.Before {
+	switch {
+	case apierrors.IsForbidden(err):
+		questions = append(questions, c.aboutSeeing(err)...)
+	case err != nil:
+		questions = []question{{clusterSection, "the API server answers", func(context.Context) Result { return failed(err, unreachable) }}}
+	case found.By == "" || found.By == deploy.ByOther || cfg.Before:
 		questions = append(questions, c.aboutInstalling()...)
-	} else {
+	default:
 		questions = append(questions, c.aboutInstallation()...)
 		questions = append(questions, c.aboutPods()...)
 	}

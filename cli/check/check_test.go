@@ -11,21 +11,26 @@ import (
 	"encoding/pem"
 	"errors"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/version"
 	fakediscovery "k8s.io/client-go/discovery/fake"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 	podsecurity "k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 
@@ -56,6 +61,7 @@ func TestQuestions(t *testing.T) {
 		{"replicas", []runtime.Object{istiod(2, 2)}, replicas, "ok 2 of 2"},
 		{"a replica is missing", []runtime.Object{istiod(2, 1)}, replicas, "warning 1 of 2"},
 		{"none is ready", []runtime.Object{istiod(2, 0)}, replicas, "failed 0 of 2"},
+		{"none is wanted", []runtime.Object{istiod(0, 0)}, replicas, "failed 0 are wanted"},
 		{"one is wanted", []runtime.Object{istiod(1, 1)}, replicas, "warning 1 of 1: while it restarts nothing changes and no pod of the mesh starts"},
 
 		{"a leader", []runtime.Object{lease("istiod-1", time.Second)}, leader, "ok istiod-1"},
@@ -303,5 +309,46 @@ control plane
 	}
 	if !Well(results[:2]) || Well(results) {
 		t.Error("a warning is no failure, and a failure is one")
+	}
+}
+
+// TestNobodyToAsk: a cluster that does not answer, or not to this user, is a
+// question that failed, so that all of hasp check's output is there.
+func TestNobodyToAsk(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		want []string // of the results that are not well: NAME: DETAIL
+	}{
+		{"away", errors.New("dial tcp: connection refused"), []string{"the API server answers: look for an installation: dial tcp: connection refused"}},
+		{"forbidden", apierrors.NewForbidden(schema.GroupResource{Resource: "deployments"}, "istiod", errors.New("no")), []string{
+			`you may see what is installed: look for an installation: deployments "istiod" is forbidden: no`,
+			"you may create what hasp installs: you may not create namespaces, delete namespaces, get namespaces, list namespaces, patch namespaces",
+		}},
+	} {
+		dyn := dynamicfake.NewSimpleDynamicClient(runtime.NewScheme())
+		dyn.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, c.err })
+		client := fake.NewClientset()
+		client.PrependReactor("create", "selfsubjectaccessreviews", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, &authorizationv1.SelfSubjectAccessReview{}, nil
+		})
+		client.Discovery().(*fakediscovery.FakeDiscovery).FakedServerVersion = &version.Info{GitVersion: "v1.37.2"}
+		results, err := Run(t.Context(), Config{Client: client, Dynamic: dyn, Objects: []*unstructured.Unstructured{{Object: map[string]any{
+			"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": "istio-system"}}}}})
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		var got []string
+		for _, r := range results {
+			if r.Status != OK {
+				got = append(got, r.Name+": "+r.Detail)
+			}
+			if r.Status == Failed && r.Hint == "" {
+				t.Errorf("%s: no hint for %s", c.name, r.Name)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s:\ngot  %q\nwant %q", c.name, got, c.want)
+		}
 	}
 }

@@ -88,6 +88,8 @@ func (c *checker) askReplicas(ctx context.Context) Result {
 	}
 	detail := fmt.Sprintf("%d of %d", d.Status.ReadyReplicas, want)
 	switch {
+	case want == 0:
+		return fail("0 are wanted", "kubectl -n istio-system scale deployment istiod --replicas=2")
 	case d.Status.ReadyReplicas == 0:
 		return fail(detail, hint)
 	case d.Status.ReadyReplicas < want:

@@ -19,18 +19,33 @@ var (
 	oldestKernel = version.MustParseGeneric("5.2")
 )
 
+const (
+	clusterSection = "cluster"
+	unreachable    = "are the kubeconfig's address and credentials right (kubectl get --raw /version), the cluster up and reachable from here?"
+)
+
 func (c *checker) aboutCluster() []question {
-	const section = "cluster"
 	return []question{
-		{section, "the API server answers and is Kubernetes 1.29 or newer", c.askVersion},
-		{section, "the nodes can run sidecars and capture connections", c.askNodes},
+		{clusterSection, "the API server answers and is Kubernetes 1.29 or newer", c.askVersion},
+		{clusterSection, "the nodes can run sidecars and capture connections", c.askNodes},
+	}
+}
+
+// aboutSeeing is what is left to ask for a user who may not see what is
+// installed.
+func (c *checker) aboutSeeing(forbidden error) []question {
+	return []question{
+		{clusterSection, "you may see what is installed", func(context.Context) Result {
+			return failed(forbidden, "check as a cluster administrator, or as one who may read what hasp manifest prints")
+		}},
+		{"before installing", "you may create what hasp installs", c.askPermissions},
 	}
 }
 
 func (c *checker) askVersion(context.Context) Result {
 	info, err := c.Client.Discovery().ServerVersion()
 	if err != nil {
-		return failed(err, "is the kubeconfig's cluster up, and reachable from here?")
+		return failed(err, unreachable)
 	}
 	v, err := version.ParseGeneric(info.GitVersion)
 	if err != nil {
