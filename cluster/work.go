@@ -26,6 +26,11 @@ const (
 	maxRetry = 10 * time.Second
 )
 
+// streamAge is how long a proxy stays with one replica before it connects anew;
+// else all would be with one after the other was away. Istio's
+// --keepaliveMaxServerConnectionAge is the same.
+const streamAge = 30 * time.Minute
+
 // work is what serves once the mesh's settings and authority are known.
 type work struct {
 	control *control.Control
@@ -107,7 +112,7 @@ func (p *plane) prepare(ctx context.Context) (*work, error) {
 	}
 	w := &work{inject: &injection{client: p.client, trustDomain: td.Name(), log: p.cfg.Log, event: p.warn}}
 	cfg := control.Config{
-		Client: p.dynamic, TrustDomain: td.Name(), StatusByLeader: true,
+		Client: p.dynamic, TrustDomain: td.Name(), StatusByLeader: true, StreamAge: streamAge,
 		// Gateways' certificates are beside the gateways, which are here.
 		Scope: source.Scope{Secrets: []string{Namespace}},
 		Log:   p.cfg.Log,

@@ -66,6 +66,9 @@ type Config struct {
 	Others func(context.Context) []Progress
 	// Listeners serve xDS and CSRs (15012); Run closes them.
 	Listeners []net.Listener
+	// StreamAge is how long a proxy stays before it is asked to connect anew, to
+	// whichever control plane then answers; 0 is for ever.
+	StreamAge time.Duration
 	// Scope is how much of the cluster is read; the zero value is all of it.
 	Scope source.Scope
 	Log   *slog.Logger
@@ -119,7 +122,7 @@ func New(cfg Config) (*Control, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
-	c.xds, err = server.New(server.Config{Source: c, Log: cfg.Log})
+	c.xds, err = server.New(server.Config{Source: c, StreamAge: cfg.StreamAge, Log: cfg.Log})
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}

@@ -102,8 +102,13 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		wait := backoff(failures, c.wait)
 		failures++
-		c.set(func(s *Status) { s.Connected, s.Err = false, err })
-		c.cfg.Log.Warn("control plane away", slog.String("target", c.cfg.Target), slog.Any("err", err), slog.Duration("retry", wait))
+		if errors.Is(err, errAnew) {
+			c.set(func(s *Status) { s.Connected, s.Err = false, nil })
+			c.cfg.Log.Info(err.Error(), slog.String("target", c.cfg.Target))
+		} else {
+			c.set(func(s *Status) { s.Connected, s.Err = false, err })
+			c.cfg.Log.Warn("control plane away", slog.String("target", c.cfg.Target), slog.Any("err", err), slog.Duration("retry", wait))
+		}
 		if !pause(ctx, wait, changed) {
 			return nil
 		}

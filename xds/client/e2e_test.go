@@ -69,6 +69,8 @@ type plane struct {
 	tokens *ca.Tokens
 	xds    *server.Server
 	addr   string
+	log    *slog.Logger // of proxies
+	age    time.Duration
 	stop   func()
 }
 
@@ -79,7 +81,7 @@ func newPlane(t *testing.T) *plane {
 
 func newPlaneAt(t *testing.T, now func() time.Time) *plane {
 	t.Helper()
-	p := &plane{t: t, world: &world{configs: map[string]*mesh.ProxyConfig{}}, tokens: ca.NewTokens(0, nil)}
+	p := &plane{t: t, world: &world{configs: map[string]*mesh.ProxyConfig{}}, tokens: ca.NewTokens(0, nil), log: discard}
 	var err error
 	if p.ca, err = ca.Load(ca.Config{Dir: t.TempDir(), TrustDomain: td, Now: now}); err != nil {
 		t.Fatal(err)
@@ -99,7 +101,7 @@ func (p *plane) start(addr string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if p.xds, err = server.New(server.Config{Source: p.world, Log: discard}); err != nil {
+	if p.xds, err = server.New(server.Config{Source: p.world, StreamAge: p.age, Log: discard}); err != nil {
 		p.t.Fatal(err)
 	}
 	ln, err := net.Listen("tcp", addr)
@@ -181,7 +183,7 @@ func (p *plane) proxyFor(node string, id spiffeid.ID, lifetime time.Duration) *p
 	if x.svid, err = csr.NewSource(csr.SourceConfig{Target: p.addr, ServerID: istiod, ID: id, Workload: node, Roots: p.ca.Bundle(), Token: token, Lifetime: lifetime, Log: discard}); err != nil {
 		p.t.Fatal(err)
 	}
-	x.client, err = client.New(client.Config{Target: p.addr, Node: node, TLS: x.svid.ControlPlaneTLS, Log: discard, OnConfig: func(c *mesh.ProxyConfig) error {
+	x.client, err = client.New(client.Config{Target: p.addr, Node: node, TLS: x.svid.ControlPlaneTLS, Log: p.log, OnConfig: func(c *mesh.ProxyConfig) error {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		if x.refuse != nil {
@@ -339,6 +341,53 @@ func TestReconnect(t *testing.T) {
 	if len(x.configs) != 0 {
 		t.Error("the same configuration was handed over again")
 	}
+}
+
+// TestConnectAnew: a control plane that asks to connect anew is no failure, and
+// nothing is lost or sent twice.
+func TestConnectAnew(t *testing.T) {
+	p := newPlane(t)
+	p.stop()
+	p.age = 20 * time.Millisecond
+	var log lockedBuffer
+	p.log = slog.New(slog.NewTextHandler(&log, nil))
+	p.start(p.addr)
+	anew := func() int { return strings.Count(log.String(), "the control plane asks to connect anew") }
+	x := p.proxy("shop/boards-1", boards)
+	for generation, services := range [][]string{1: {"a", "b"}, 2: {"b"}, 3: {"b", "c"}} {
+		if generation == 0 {
+			continue
+		}
+		c := config("shop/boards-1", boards, services...)
+		before := anew()
+		p.set(uint64(generation), c)
+		same(t, c, x.next(t))
+		p.until("connected anew", func() bool { return anew() > before && p.status("shop/boards-1").AckedGeneration == uint64(generation) })
+	}
+	if len(x.configs) != 0 {
+		t.Error("a configuration was handed over again")
+	}
+	if strings.Contains(log.String(), "level=WARN") {
+		t.Errorf("log:\n%s", log.String())
+	}
+}
+
+// lockedBuffer is a log that goroutines write and a test reads.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func TestRefusedProxies(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -42,6 +43,9 @@ type session struct {
 	first      bool // the node is still to be said
 }
 
+// errAnew: the control plane ended the stream, and nothing is wrong.
+var errAnew = errors.New("the control plane asks to connect anew")
+
 type held struct{ kind, nonce string }
 
 // stream is one connection, from dialling to its end, which is always an error.
@@ -69,6 +73,9 @@ func (c *Client) stream(ctx context.Context) error {
 	g.Go(func() error {
 		for {
 			resp, err := ads.Recv()
+			if errors.Is(err, io.EOF) {
+				return errAnew
+			}
 			if err != nil {
 				return err
 			}

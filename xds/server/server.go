@@ -46,7 +46,12 @@ type Config struct {
 	Log    *slog.Logger
 	// MaxStreams bounds the proxies connected at a time; 0 is 10000.
 	MaxStreams int
-	Now        func() time.Time // nil is time.Now
+	// StreamAge is how long a proxy may stay, give or take a tenth; it is then
+	// asked, by a stream that ends without an error, to connect anew, so that
+	// replicas share the proxies again after one was away. 0 lets it stay. (gRPC's
+	// MaxConnectionAge breaks a stream, which looks like any other failure.)
+	StreamAge time.Duration
+	Now       func() time.Time // nil is time.Now
 }
 
 // Server implements AggregatedDiscoveryServiceServer.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -70,12 +71,19 @@ func serve[R request](s *Server, stream receiver[R], p protocol[R]) error {
 	return loop(ctx, ses, p, in)
 }
 
-// loop goes on until the proxy hangs up or is refused. News waits until the
+// loop goes on until the proxy hangs up, is refused or has been here long enough.
+// News waits until the
 // proxy has answered what it was sent: so what it has is one generation whole,
 // and many generations in a row become one.
 func loop[R request](ctx context.Context, ses *session, p protocol[R], in <-chan received[R]) error {
 	tried := ses.generation // the newest that the Source was asked for
+	aged, stop := after(ses.srv.cfg.StreamAge)
+	defer stop()
+	old := false
 	for {
+		if old && ses.settled() {
+			return nil
+		}
 		newest, news := ses.srv.news()
 		if newest > tried && newest > ses.generation && ses.settled() {
 			tried = newest
@@ -96,10 +104,22 @@ func loop[R request](ctx context.Context, ses *session, p protocol[R], in <-chan
 				return err
 			}
 		case <-news:
+		case <-aged:
+			old = true
 		case <-ctx.Done():
 			return ended(ctx)
 		}
 	}
+}
+
+// after an age, give or take a tenth, so that those who came together do not
+// come together again; never when it is 0.
+func after(age time.Duration) (<-chan time.Time, func() bool) {
+	if age == 0 {
+		return nil, func() bool { return false }
+	}
+	t := time.NewTimer(age - age/10 + rand.N(age/5))
+	return t.C, t.Stop
 }
 
 type received[R any] struct {
