@@ -45,6 +45,19 @@ func TestInjectionDefaults(t *testing.T) {
 	}
 }
 
+// TestInjectionWithoutLimits: as always in Helm, null takes a default away.
+func TestInjectionWithoutLimits(t *testing.T) {
+	for values, want := range map[string]corev1.ResourceRequirements{
+		"injection: {resources: {limits: null}}":           {Requests: inject.DefaultConfig().Resources.Requests},
+		"injection: {resources: {limits: {memory: null}}}": {Requests: inject.DefaultConfig().Resources.Requests},
+		"injection: {resources: null}":                     {},
+	} {
+		if diff := cmp.Diff(want, injection(t, render(t, values)).Resources); diff != "" {
+			t.Errorf("%s: -want +got\n%s", values, diff)
+		}
+	}
+}
+
 // TestInjectionValues: every value arrives.
 func TestInjectionValues(t *testing.T) {
 	got := injection(t, render(t, `

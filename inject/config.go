@@ -1,6 +1,8 @@
 package inject
 
 import (
+	"maps"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,7 +58,8 @@ type Config struct {
 	// UID and GID of the sidecar. In a namespace with OpenShift's range of users
 	// that does not have this one, it is the last of the range.
 	UID int64 `json:"uid"`
-	// Resources of the sidecar and of the init container.
+	// Resources of the sidecar and of the init container. Requests that are said
+	// are all there are, and limits too: {} or null is none.
 	Resources corev1.ResourceRequirements `json:"resources,omitzero"`
 	// LogLevel of the sidecar: debug, info, warn or error.
 	LogLevel string `json:"logLevel,omitempty"`
@@ -96,10 +99,33 @@ func ParseConfig(name string, data []byte) (Config, error) {
 	cfg := DefaultConfig()
 	o, err := api.DecodeSettings(name, data, &cfg)
 	if err == nil {
+		cfg.Resources = said(o.Tree(), cfg.Resources)
 		err = cfg.validate(o)
 	}
 	if err != nil {
 		return Config{}, err
 	}
 	return cfg, nil
+}
+
+// said takes from decoded resources the defaults that the settings speak about
+// and do not repeat, which decoding leaves: else a limit could not be taken away.
+func said(settings map[string]any, r corev1.ResourceRequirements) corev1.ResourceRequirements {
+	resources, spoken := settings["resources"]
+	if spoken && resources == nil {
+		return corev1.ResourceRequirements{}
+	}
+	written, _ := resources.(map[string]any)
+	for list, decoded := range map[string]*corev1.ResourceList{"requests": &r.Requests, "limits": &r.Limits} {
+		v, spoken := written[list]
+		if !spoken {
+			continue
+		}
+		amounts, _ := v.(map[string]any)
+		maps.DeleteFunc(*decoded, func(name corev1.ResourceName, _ resource.Quantity) bool { return amounts[string(name)] == nil })
+		if len(*decoded) == 0 {
+			*decoded = nil
+		}
+	}
+	return r
 }

@@ -1,6 +1,7 @@
 package inject_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -21,12 +22,36 @@ func TestParseConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	requests := got.Resources.Requests
-	if !got.CNI || got.CertLifetime.Duration != 90*time.Minute || requests.Cpu().String() != "1" || requests.Memory().String() != "40Mi" || got.Resources.Limits != nil || !got.NativeSidecar {
+	if !got.CNI || got.CertLifetime.Duration != 90*time.Minute || requests.Cpu().String() != "1" || len(requests) != 1 || got.Resources.Limits != nil || !got.NativeSidecar {
 		t.Errorf("got %+v", got)
 	}
 	requests = inject.DefaultConfig().Resources.Requests
 	if requests.Cpu().String() != "10m" {
 		t.Errorf("the defaults changed: %v", requests)
+	}
+}
+
+// TestParseConfigResources: a default is taken away by not repeating it.
+func TestParseConfigResources(t *testing.T) {
+	for text, want := range map[string]string{
+		"cni: true":                             "requests cpu 10m memory 40Mi, limits cpu 0 memory 256Mi",
+		"resources: {}":                         "requests cpu 10m memory 40Mi, limits cpu 0 memory 256Mi",
+		"resources: {limits: {}}":               "requests cpu 10m memory 40Mi, limits cpu 0 memory 0",
+		"resources: {limits: null}":             "requests cpu 10m memory 40Mi, limits cpu 0 memory 0",
+		"resources: {limits: {memory: null}}":   "requests cpu 10m memory 40Mi, limits cpu 0 memory 0",
+		"resources: {limits: {cpu: 2}}":         "requests cpu 10m memory 40Mi, limits cpu 2 memory 0",
+		"resources: {requests: {memory: 64Mi}}": "requests cpu 0 memory 64Mi, limits cpu 0 memory 256Mi",
+		"resources: null":                       "requests cpu 0 memory 0, limits cpu 0 memory 0",
+	} {
+		cfg, err := inject.ParseConfig("values", []byte(text))
+		r, l := cfg.Resources.Requests, cfg.Resources.Limits
+		got := fmt.Sprintf("requests cpu %s memory %s, limits cpu %s memory %s", r.Cpu(), r.Memory(), l.Cpu(), l.Memory())
+		if err != nil || got != want {
+			t.Errorf("%s: %s, %v, want %s", text, got, err, want)
+		}
+		if _, there := l["memory"]; there && l.Memory().IsZero() {
+			t.Errorf("%s: a limit of no memory", text)
+		}
 	}
 }
 
