@@ -104,22 +104,31 @@ func sourcePrincipals(s mesh.AuthorizationSource) []*rbacv3.Principal {
 }
 
 // identityPatterns make a regular expression (RE2) for the whole SPIFFE ID out
-// of one for the part that a key is about.
+// of one of Istio's patterns for the part that a key is about. Of a pattern for a
+// part nothing may match across a slash: "*-test" of a trust domain is no
+// namespace's end.
 var identityPatterns = map[mesh.AuthorizationKey]func(string) string{
-	mesh.KeySourcePrincipal:   func(p string) string { return "spiffe://" + p },
-	mesh.KeySourceNamespace:   func(p string) string { return "spiffe://[^/]+/ns/" + p + "/sa/[^/]+" },
-	mesh.KeySourceTrustDomain: func(p string) string { return "spiffe://" + p + "/.*" },
-	mesh.KeySourceServiceAccount: func(p string) string {
-		namespace, name, ok := strings.Cut(p, "/")
-		switch {
-		case ok:
-		case strings.HasPrefix(p, "."): // began with a wildcard
-			namespace, name = "[^/]+", p
-		default:
-			namespace, name = p, "[^/]+"
-		}
-		return "spiffe://[^/]+/ns/" + namespace + "/sa/" + name
-	},
+	mesh.KeySourcePrincipal:      func(p string) string { return "spiffe://" + expression(p, ".") },
+	mesh.KeySourceNamespace:      func(p string) string { return accountID(part(p), part("*")) },
+	mesh.KeySourceTrustDomain:    func(p string) string { return "spiffe://" + part(p) + "(/.*)?" },
+	mesh.KeySourceServiceAccount: serviceAccount,
+}
+
+// serviceAccount is for NAMESPACE/NAME.
+func serviceAccount(p string) string {
+	namespace, name, ok := strings.Cut(p, "/")
+	switch {
+	case ok:
+	case strings.HasSuffix(p, "*") && p != "*": // a namespace's beginning
+		name = "*"
+	case strings.HasPrefix(p, "*"): // a name's end
+		namespace, name = "*", p
+	}
+	return accountID(part(namespace), part(name))
+}
+
+func accountID(namespace, name string) string {
+	return "spiffe://[^/]+/ns/" + namespace + "/sa/" + name
 }
 
 // proved matches what a certificate proved. A pattern begins or ends with
@@ -128,7 +137,7 @@ func proved(whole func(string) string, any, none []string) []*rbacv3.Principal {
 	one := func(pattern string) *rbacv3.Principal {
 		return &rbacv3.Principal{Identifier: &rbacv3.Principal_Authenticated_{Authenticated: &rbacv3.Principal_Authenticated{
 			PrincipalName: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
-				SafeRegex: &matcherv3.RegexMatcher{Regex: whole(expression(pattern))},
+				SafeRegex: &matcherv3.RegexMatcher{Regex: whole(pattern)},
 			}},
 		}}}
 	}
@@ -204,18 +213,22 @@ func someone(list ...*rbacv3.Principal) *rbacv3.Principal {
 	return &rbacv3.Principal{Identifier: &rbacv3.Principal_OrIds{OrIds: &rbacv3.Principal_Set{Ids: list}}}
 }
 
-// expression is a pattern of Istio's as a regular expression.
-func expression(pattern string) string {
+// expression is a pattern of Istio's as a regular expression; char is what "*"
+// stands for any number of.
+func expression(pattern, char string) string {
 	switch {
 	case pattern == "*":
-		return ".+"
+		return char + "+"
 	case strings.HasSuffix(pattern, "*"):
-		return regexp.QuoteMeta(strings.TrimSuffix(pattern, "*")) + ".*"
+		return regexp.QuoteMeta(strings.TrimSuffix(pattern, "*")) + char + "*"
 	case strings.HasPrefix(pattern, "*"):
-		return ".*" + regexp.QuoteMeta(strings.TrimPrefix(pattern, "*"))
+		return char + "*" + regexp.QuoteMeta(strings.TrimPrefix(pattern, "*"))
 	}
 	return regexp.QuoteMeta(pattern)
 }
+
+// part is a pattern for one part of an identity.
+func part(pattern string) string { return expression(pattern, "[^/]") }
 
 func cidr(p netip.Prefix) *corev3.CidrRange {
 	return &corev3.CidrRange{AddressPrefix: p.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(max(p.Bits(), 0)))}
