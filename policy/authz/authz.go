@@ -63,8 +63,9 @@ type subject struct {
 
 func newSubject(c Caller) subject {
 	s := subject{Caller: c}
-	s.Source = s.Source.Unmap()
-	s.Destination = netip.AddrPortFrom(c.Destination.Addr().Unmap(), c.Destination.Port())
+	// A link-local address has a zone, and no range contains one with a zone.
+	s.Source = s.Source.Unmap().WithZone("")
+	s.Destination = netip.AddrPortFrom(c.Destination.Addr().Unmap().WithZone(""), c.Destination.Port())
 	principal, ok := strings.CutPrefix(c.Identity, "spiffe://")
 	if !ok {
 		return s
@@ -172,10 +173,13 @@ func addresses(a netip.Addr, c mesh.AuthorizationCondition) bool {
 }
 
 // ParseBlock reads an address, or a range in CIDR form, as Istio's ipBlocks
-// write them.
+// write them. One that is mapped into IPv6 is that of IPv4, as addresses are.
 func ParseBlock(s string) (netip.Prefix, error) {
 	if strings.Contains(s, "/") {
 		p, err := netip.ParsePrefix(s)
+		if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+		}
 		return p.Masked(), err
 	}
 	a, err := netip.ParseAddr(s)

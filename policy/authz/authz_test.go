@@ -101,3 +101,26 @@ func TestDecide(t *testing.T) {
 		t.Errorf("got %q, want %q", got.Why, want)
 	}
 }
+
+// An address is in a range however it is written: a link-local one with the
+// interface it came by, one of IPv4 mapped into IPv6.
+func TestRangeOfAnAddressInAnotherForm(t *testing.T) {
+	for _, c := range []struct{ block, address string }{
+		{"::/0", "fe80::1%eth0"}, {"fe80::/10", "fe80::1%eth0"}, {"fe80::1", "fe80::1%2"},
+		{"::ffff:10.0.0.0/104", "10.1.2.3"}, {"10.0.0.0/8", "::ffff:10.1.2.3"}, {"::ffff:10.1.2.3", "10.1.2.3"},
+	} {
+		p, err := authz.ParseBlock(c.block)
+		if err != nil {
+			t.Fatal(err)
+		}
+		caller := authz.Caller{Source: netip.MustParseAddr(c.address)}
+		for name, rule := range map[string]mesh.AuthorizationRule{
+			"ipBlocks":  from(mesh.AuthorizationSource{IPBlocks: []netip.Prefix{p}}),
+			"source.ip": when(mesh.KeySourceIP, c.block),
+		} {
+			if authz.Decide(mesh.Authorization{Deny: rules("no", rule)}, caller).Allowed {
+				t.Errorf("%s %s does not deny %s", name, c.block, c.address)
+			}
+		}
+	}
+}
