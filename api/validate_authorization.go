@@ -80,11 +80,7 @@ func validateSource(p *field.Path, s *securityapi.Source) field.ErrorList {
 		errs = append(errs, validateBlocks(p.Child(name), lists[name])...)
 	}
 	for _, name := range []string{"serviceAccounts", "notServiceAccounts"} {
-		for i, v := range lists[name] {
-			if strings.Contains(v, "*") || strings.Count(v, "/") > 1 {
-				errs = append(errs, field.Invalid(p.Child(name).Index(i), v, "a service account is NAMESPACE/NAME, or NAME for one of this namespace, without wildcards; use principals for those"))
-			}
-		}
+		errs = append(errs, validateAccounts(p.Child(name), lists[name])...)
 	}
 	if len(s.ServiceAccounts)+len(s.NotServiceAccounts) > 0 && len(s.Principals)+len(s.NotPrincipals)+len(s.Namespaces)+len(s.NotNamespaces) > 0 {
 		errs = append(errs, field.Forbidden(p.Child("serviceAccounts"), "cannot be set together with principals or namespaces; write the other as a source of its own"))
@@ -124,6 +120,8 @@ func validateCondition(p *field.Path, c *securityapi.Condition) field.ErrorList 
 			errs = append(errs, validateBlocks(p.Child(name), list)...)
 		case "destination.port":
 			errs = append(errs, validatePorts(p.Child(name), list)...)
+		case "source.serviceAccount":
+			errs = append(errs, validateAccounts(p.Child(name), list)...)
 		}
 	}
 	return errs
@@ -160,6 +158,16 @@ func validatePatterns(p *field.Path, list []string, templates bool) field.ErrorL
 			errs = append(errs, field.Invalid(p.Index(i), v, "an empty value matches nothing; write * for anything that is there"))
 		case !templates && (strings.Contains(inner, "*") || len(inner) < len(v)-1):
 			errs = append(errs, field.Invalid(p.Index(i), v, "a wildcard is at the beginning or at the end, and only one; write *, web* or *web"))
+		}
+	}
+	return errs
+}
+
+func validateAccounts(p *field.Path, list []string) field.ErrorList {
+	var errs field.ErrorList
+	for i, v := range list {
+		if strings.Contains(v, "*") || strings.Count(v, "/") > 1 {
+			errs = append(errs, field.Invalid(p.Index(i), v, "a service account is NAMESPACE/NAME, or NAME for one of this namespace, without wildcards; use principals for those"))
 		}
 	}
 	return errs

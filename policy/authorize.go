@@ -34,7 +34,7 @@ func Authorization(w *world.World, wl *mesh.Workload) mesh.Authorization {
 		out := mesh.AuthorizationRules{Origin: authorizationOrigin(p, root)}
 		deny := p.Spec.GetAction() == securityapi.AuthorizationPolicy_DENY
 		for _, r := range p.Spec.GetRules() {
-			if rule, ok := authorizationRule(r, deny, p.Namespace); ok {
+			if rule, ok := authorizationRule(r, deny, writer{namespace: p.Namespace, trustDomain: w.Mesh.TrustDomain}); ok {
 				out.Rules = append(out.Rules, rule)
 			}
 		}
@@ -60,10 +60,10 @@ func authorizationOrigin(p *security.AuthorizationPolicy, root string) mesh.Orig
 }
 
 // authorizationRule is false for a rule that cannot match a connection.
-func authorizationRule(r *securityapi.Rule, deny bool, namespace string) (out mesh.AuthorizationRule, ok bool) {
+func authorizationRule(r *securityapi.Rule, deny bool, by writer) (out mesh.AuthorizationRule, ok bool) {
 	for _, f := range r.GetFrom() {
 		if s := f.GetSource(); deny || !api.AboutRequestsSource(s) {
-			out.From = append(out.From, authorizationSource(s, namespace))
+			out.From = append(out.From, authorizationSource(s, by))
 		}
 	}
 	for _, t := range r.GetTo() {
@@ -77,9 +77,7 @@ func authorizationRule(r *securityapi.Rule, deny bool, namespace string) (out me
 	for _, c := range r.GetWhen() {
 		switch {
 		case !api.AboutRequestsKey(c.GetKey()):
-			out.When = append(out.When, mesh.AuthorizationCondition{
-				Key: mesh.AuthorizationKey(c.GetKey()), Values: c.GetValues(), NotValues: c.GetNotValues(),
-			})
+			out.When = append(out.When, authorizationCondition(c, by))
 		case !deny:
 			return out, false
 		}
@@ -87,23 +85,50 @@ func authorizationRule(r *securityapi.Rule, deny bool, namespace string) (out me
 	return out, true
 }
 
-func authorizationSource(s *securityapi.Source, namespace string) mesh.AuthorizationSource {
+// writer is where an object was written: it fills in what its words leave open.
+type writer struct{ namespace, trustDomain string }
+
+func authorizationSource(s *securityapi.Source, by writer) mesh.AuthorizationSource {
 	return mesh.AuthorizationSource{
-		Principals: s.GetPrincipals(), NotPrincipals: s.GetNotPrincipals(),
+		Principals: by.principals(s.GetPrincipals()), NotPrincipals: by.principals(s.GetNotPrincipals()),
 		Namespaces: s.GetNamespaces(), NotNamespaces: s.GetNotNamespaces(),
-		ServiceAccounts:    accounts(s.GetServiceAccounts(), namespace),
-		NotServiceAccounts: accounts(s.GetNotServiceAccounts(), namespace),
+		ServiceAccounts:    by.accounts(s.GetServiceAccounts()),
+		NotServiceAccounts: by.accounts(s.GetNotServiceAccounts()),
 		TrustDomains:       s.GetTrustDomains(), NotTrustDomains: s.GetNotTrustDomains(),
 		IPBlocks: prefixes(s.GetIpBlocks()), NotIPBlocks: prefixes(s.GetNotIpBlocks()),
 	}
 }
 
+func authorizationCondition(c *securityapi.Condition, by writer) mesh.AuthorizationCondition {
+	out := mesh.AuthorizationCondition{Key: mesh.AuthorizationKey(c.GetKey()), Values: c.GetValues(), NotValues: c.GetNotValues()}
+	switch out.Key {
+	case mesh.KeySourcePrincipal:
+		out.Values, out.NotValues = by.principals(out.Values), by.principals(out.NotValues)
+	case mesh.KeySourceServiceAccount:
+		out.Values, out.NotValues = by.accounts(out.Values), by.accounts(out.NotValues)
+	}
+	return out
+}
+
+// principals: cluster.local stands for the mesh's own trust domain, whatever
+// that is called, as in Istio: the objects of its documentation say it.
+func (by writer) principals(list []string) []string {
+	var out []string
+	for _, s := range list {
+		if rest, ok := strings.CutPrefix(s, "cluster.local/"); ok {
+			s = by.trustDomain + "/" + rest
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
 // accounts: one without a namespace is of the object's.
-func accounts(list []string, namespace string) []string {
+func (by writer) accounts(list []string) []string {
 	var out []string
 	for _, s := range list {
 		if !strings.Contains(s, "/") {
-			s = namespace + "/" + s
+			s = by.namespace + "/" + s
 		}
 		out = append(out, s)
 	}
