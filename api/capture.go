@@ -28,7 +28,9 @@ const (
 // The sidecar in a pod, as in Istio.
 const (
 	ProxyContainer = "istio-proxy"
-	ProxyUID       = 1337
+	// InitContainer captures from inside the pod, where that is allowed.
+	InitContainer = "istio-init"
+	ProxyUID      = 1337
 	// ProxyHealthPort and ProxyMetricsPort answer kubelets and Prometheus past
 	// the mesh.
 	ProxyHealthPort  = 15021

@@ -9,9 +9,6 @@ import (
 	"hasp/api"
 )
 
-// initContainer captures from inside the pod, where that is allowed.
-const initContainer = "istio-init"
-
 // decide says what to capture for a pod: what its own annotations and probes say
 // when injection gave it a sidecar that does not capture itself.
 func decide(pod *corev1.Pod) (Answer, error) {
@@ -22,8 +19,8 @@ func decide(pod *corev1.Pod) (Answer, error) {
 		return Answer{Why: "the pod has no annotation " + api.InjectStatusKey + ", so no sidecar was injected"}, nil
 	case !has(pod, api.ProxyContainer):
 		return Answer{Why: "the pod has no container " + api.ProxyContainer}, nil
-	case has(pod, initContainer):
-		return Answer{Why: "the pod's init container " + initContainer + " captures"}, nil
+	case has(pod, api.InitContainer):
+		return Answer{Why: "the pod's init container " + api.InitContainer + " captures"}, nil
 	}
 	plan, err := api.PlanCapture(pod)
 	if err != nil {

@@ -83,7 +83,7 @@ func unprivileged(uid int64) *corev1.SecurityContext {
 // capability: a capability that a container is given reaches no other user.
 func (s sidecar) initContainer() corev1.Container {
 	return corev1.Container{
-		Name:            InitContainer,
+		Name:            api.InitContainer,
 		Image:           s.cfg.Image,
 		ImagePullPolicy: s.cfg.ImagePullPolicy,
 		Args:            literal(s.captureArgs()),

@@ -19,7 +19,6 @@ import (
 
 // Names that injection gives, as in Istio.
 const (
-	InitContainer       = "istio-init"
 	ValidationContainer = "istio-validation"
 
 	tokenVolume = "istio-token"
@@ -74,7 +73,7 @@ func (s sidecar) fits(pod *corev1.Pod) error {
 	}
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for _, c := range list {
-			if slices.Contains([]string{api.ProxyContainer, InitContainer, ValidationContainer}, c.Name) {
+			if slices.Contains([]string{api.ProxyContainer, api.InitContainer, ValidationContainer}, c.Name) {
 				fail("the pod has a container %s of its own, a name that injection gives; rename it, or label the pod %s: \"false\"", c.Name, api.InjectKey)
 			}
 			user := podUser

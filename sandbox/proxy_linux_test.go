@@ -123,7 +123,7 @@ func TestSidecar(t *testing.T) {
 	w := newWorld(t, meshed(t, nil))
 	out := w.server("outside", "outside", 80)
 	p := w.serverPod("boards", "boards", 8080)
-	p.Annotations = map[string]string{api.InjectKey: "true", excludeInboundPorts: "8081", excludeOutboundPorts: "81"}
+	p.Annotations = map[string]string{api.InjectKey: "true", api.ExcludeInboundPortsKey: "8081", api.ExcludeOutboundPortsKey: "81"}
 	p.Spec.ServiceAccountName = "boards"
 	w.create(p)
 	in := w.untilReady("boards")

@@ -6,11 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,21 +22,12 @@ import (
 const NodeName = "hasp"
 
 // ProxyContainer is the sidecar's name among a pod's containers, as in Istio.
-const ProxyContainer = "istio-proxy"
-
-// Istio's words for what a sidecar captures.
-const (
-	excludeInboundPorts  = "traffic.sidecar.istio.io/excludeInboundPorts"
-	excludeOutboundPorts = "traffic.sidecar.istio.io/excludeOutboundPorts"
-	excludeOutboundNets  = "traffic.sidecar.istio.io/excludeOutboundIPRanges"
-)
+const ProxyContainer = api.ProxyContainer
 
 // The proxy's ports, as in Istio.
 const (
 	proxyOutbound = 15001
 	proxyInbound  = 15006
-	proxyHealth   = 15021
-	proxyMetrics  = 15090
 )
 
 // sidecar reports whether the pod is to be run with a sidecar: it was given one
@@ -118,7 +106,7 @@ func proxySpec() corev1.Container {
 		Image: "hasp-proxy",
 		ReadinessProbe: &corev1.Probe{
 			ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{
-				Path: "/healthz/ready", Port: intstr.FromInt32(proxyHealth),
+				Path: "/healthz/ready", Port: intstr.FromInt32(api.ProxyHealthPort),
 			}},
 			PeriodSeconds: 2, FailureThreshold: 2,
 		},
@@ -144,48 +132,23 @@ func (p *pod) captured(life context.Context, proxy *container) bool {
 	}
 }
 
+// captureSpec is what a cluster captures of the pod, too. Only here kubelets and
+// the proxy's user are other ones: probes come from inside the pod, so they need
+// no doors, and the proxy's own connections carry a mark.
 func captureSpec(obj *corev1.Pod) (capture.Spec, error) {
-	spec := capture.Spec{OutboundPort: proxyOutbound, InboundPort: proxyInbound, ExemptMark: Mark}
-	in, err := ports(obj.Annotations, excludeInboundPorts)
+	plan, err := api.PlanCapture(obj)
 	if err != nil {
-		return spec, err
+		return capture.Spec{}, err
 	}
-	out, err := ports(obj.Annotations, excludeOutboundPorts)
-	if err != nil {
-		return spec, err
-	}
-	spec.ExcludeInboundPorts = append(in, proxyHealth, proxyMetrics)
-	spec.ExcludeOutboundPorts = out
-	for _, s := range list(obj.Annotations[excludeOutboundNets]) {
-		prefix, err := netip.ParsePrefix(s)
-		if err != nil {
-			return spec, fmt.Errorf("annotation %s: %w", excludeOutboundNets, err)
-		}
-		spec.ExcludeCIDRs = append(spec.ExcludeCIDRs, prefix)
-	}
-	return spec, nil
-}
-
-func ports(annotations map[string]string, key string) ([]uint16, error) {
-	var out []uint16
-	for _, s := range list(annotations[key]) {
-		n, err := strconv.ParseUint(s, 10, 16)
-		if err != nil || n == 0 {
-			return nil, fmt.Errorf("annotation %s: %q is not a port", key, s)
-		}
-		out = append(out, uint16(n))
-	}
-	return out, nil
-}
-
-func list(s string) []string {
-	var out []string
-	for _, x := range strings.Split(s, ",") {
-		if x = strings.TrimSpace(x); x != "" {
-			out = append(out, x)
-		}
-	}
-	return out
+	return capture.Spec{
+		OutboundPort: proxyOutbound, InboundPort: proxyInbound, ExemptMark: Mark,
+		IncludeInboundPorts:  plan.IncludeInboundPorts,
+		ExcludeInboundPorts:  plan.ExcludeInboundPorts,
+		IncludeCIDRs:         plan.IncludeOutboundRanges,
+		IncludeOutboundPorts: plan.IncludeOutboundPorts,
+		ExcludeOutboundPorts: plan.ExcludeOutboundPorts,
+		ExcludeCIDRs:         plan.ExcludeOutboundRanges,
+	}, nil
 }
 
 // prepareProxy makes a launch of the mesh's proxy. What it has to know it reads

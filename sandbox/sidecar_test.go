@@ -1,9 +1,14 @@
 package sandbox
 
 import (
+	"net/netip"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"hasp/api"
+	"hasp/capture"
 )
 
 // TestMarkSidecar: who is told at its creation that it has a sidecar.
@@ -42,5 +47,36 @@ func TestMarkSidecar(t *testing.T) {
 		if got := p.Annotations[api.InjectStatusKey]; got != c.has {
 			t.Errorf("%s: annotation %q, want %q", c.name, got, c.has)
 		}
+	}
+}
+
+// TestCaptureSpec: the annotations are a cluster's, all of them, and so are the
+// errors that the pod's status shows.
+func TestCaptureSpec(t *testing.T) {
+	p := simplePod("p", "sleep", "1")
+	p.Annotations = map[string]string{
+		api.IncludeInboundPortsKey: "8080", api.ExcludeInboundPortsKey: "8081",
+		api.IncludeOutboundPortsKey: "5432", api.ExcludeOutboundPortsKey: "81",
+		api.IncludeOutboundRangesKey: "10.96.0.0/16", api.ExcludeOutboundRangesKey: "10.96.1.0/24",
+	}
+	got, err := captureSpec(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := capture.Spec{
+		OutboundPort: 15001, InboundPort: 15006, ExemptMark: Mark,
+		IncludeInboundPorts: []uint16{8080}, ExcludeInboundPorts: []uint16{8081, 15021, 15090},
+		IncludeOutboundPorts: []uint16{5432}, ExcludeOutboundPorts: []uint16{81},
+		IncludeCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")},
+		ExcludeCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.1.0/24")},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+
+	p.Annotations = map[string]string{"traffic.sidecar.istio.io/excludeInboundPort": "8081", api.ExcludeOutboundPortsKey: "many"}
+	_, wanted := api.PlanCapture(p)
+	if _, err := captureSpec(p); err == nil || err.Error() != wanted.Error() {
+		t.Errorf("got  %v\nwant %v", err, wanted)
 	}
 }

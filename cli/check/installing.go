@@ -169,7 +169,7 @@ func (c *checker) askCapture(ctx context.Context) Result {
 func capturingPod() *corev1.Pod {
 	p := modestPod("false")
 	init := p.Spec.Containers[0]
-	init.Name, init.SecurityContext = "istio-init", init.SecurityContext.DeepCopy()
+	init.Name, init.SecurityContext = api.InitContainer, init.SecurityContext.DeepCopy()
 	init.SecurityContext.Capabilities.Add = []corev1.Capability{"NET_ADMIN"}
 	p.Spec.InitContainers = []corev1.Container{init}
 	return p
