@@ -50,7 +50,7 @@ func (p *plane) serveWebhooks(ctx context.Context, w *work) error {
 		MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return w.hook.Certificate() },
 	})
-	return serveHTTP(ctx, ln, mux)
+	return serveHTTP(ctx, ln, newGate(mux))
 }
 
 // health answers the kubelet: ready when proxies and the API server can be
