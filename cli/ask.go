@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -16,16 +17,20 @@ import (
 	"hasp/world"
 )
 
-// worldLoader gives the World to answer from: that of the files or directories
-// when there are any, with no mesh running, else that of the running mesh.
-// Objects in files that do not say their namespace are in the given one.
-type worldLoader func(ctx context.Context, namespace string, files []string) (*world.World, error)
+// worldLoader gives the World to answer from: that of the question's files or
+// directories when there are any, with no mesh running, else that of the running
+// mesh or cluster. Objects in files that do not say their namespace are in the
+// question's. If no namespace was given and the question names its cluster, the
+// namespace becomes that of the kubeconfig's context.
+type worldLoader func(ctx context.Context, q *question) (*world.World, error)
 
 // question is what every command that asks the policies takes.
 type question struct {
 	load      worldLoader
+	target    clusterFlags
 	files     []string
 	namespace string
+	given     bool // namespace was said, and is not the default
 	output    string
 }
 
@@ -33,13 +38,18 @@ func (q *question) flags(cmd *cobra.Command, namespace string) {
 	cmd.Flags().StringArrayVarP(&q.files, "filename", "f", nil, "answer from this manifest `FILE|DIR` alone, with no mesh running; may be repeated")
 	cmd.Flags().StringVarP(&q.namespace, "namespace", "n", namespace, "namespace of names that do not say theirs")
 	cmd.Flags().StringVarP(&q.output, "output", "o", "", "json for the answer as JSON")
+	q.target.register(cmd)
 }
 
-func (q *question) world(ctx context.Context) (*world.World, error) {
+func (q *question) world(cmd *cobra.Command) (*world.World, error) {
 	if q.output != "" && q.output != "json" {
 		return nil, usageError{fmt.Errorf("-o %s: only json is known", q.output)}
 	}
-	return q.load(ctx, q.namespace, q.files)
+	if q.target.named() && len(q.files) > 0 {
+		return nil, usageError{errors.New("-f answers from files alone: leave out --kubeconfig and --context")}
+	}
+	q.given = cmd.Flags().Changed("namespace")
+	return q.load(cmd.Context(), q)
 }
 
 // findWorkload is the workload that a person means by NAME, NAME.NAMESPACE or

@@ -73,8 +73,8 @@ func runCommand(out *strings.Builder, args []string) {
 	}
 }
 
-func loadManifests(_ context.Context, namespace string, files []string) (*world.World, error) {
-	w, problems, err := source.FromFiles(nil, namespace, files...)
+func loadManifests(_ context.Context, q *question) (*world.World, error) {
+	w, problems, err := source.FromFiles(nil, q.namespace, q.files...)
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("%s", problems[0])
 	}

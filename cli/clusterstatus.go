@@ -52,7 +52,7 @@ func clusterStatus(ctx context.Context, e *env, target *clusterFlags, asJSON boo
 		enc.SetIndent("", "  ")
 		err = enc.Encode(s)
 	case !s.Running:
-		fmt.Fprintf(e.Out, "No control plane runs in %s of %s; hasp install installs one, hasp check says what is wrong.\n", deploy.Namespace, s.API)
+		fmt.Fprintf(e.Out, "No control plane runs in %s of %s; hasp install installs one, hasp check says what is wrong. On this machine hasp up starts a mesh.\n", deploy.Namespace, s.API)
 	default:
 		err = printClusterStatus(e.Out, s)
 	}

@@ -51,7 +51,7 @@ answered.`,
 			if query.From == "" || query.To == "" {
 				return usageError{errNoCall}
 			}
-			w, err := q.world(cmd.Context())
+			w, err := q.world(cmd)
 			if err != nil {
 				return err
 			}

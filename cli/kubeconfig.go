@@ -24,9 +24,25 @@ func (f *clusterFlags) register(cmd *cobra.Command) {
 // named: a cluster was asked for in so many words.
 func (f *clusterFlags) named() bool { return f.kubeconfig != "" || f.context != "" }
 
-// config of the cluster that the flags, KUBECONFIG or kubectl's usual place name.
-func (f *clusterFlags) config(e *env) (*rest.Config, error) {
-	rules := &clientcmd.ClientConfigLoadingRules{Precedence: []string{filepath.Join(lookup(e.Environ, "HOME"), ".kube", "config")}}
+// kubectlsOwn is kubectl's usual kubeconfig, empty when there is none.
+func (e *env) kubectlsOwn() string {
+	home := lookup(e.Environ, "HOME")
+	if home == "" {
+		return ""
+	}
+	file := filepath.Join(home, ".kube", "config")
+	if _, err := os.Stat(file); err != nil {
+		return ""
+	}
+	return file
+}
+
+// load is what the flags, KUBECONFIG or kubectl's usual place name.
+func (f *clusterFlags) load(e *env) (clientcmd.ClientConfig, error) {
+	rules := &clientcmd.ClientConfigLoadingRules{}
+	if own := e.kubectlsOwn(); own != "" {
+		rules.Precedence = []string{own}
+	}
 	switch {
 	case f.kubeconfig != "":
 		rules = &clientcmd.ClientConfigLoadingRules{ExplicitPath: absolute(e.Dir, f.kubeconfig)}
@@ -37,7 +53,16 @@ func (f *clusterFlags) config(e *env) (*rest.Config, error) {
 		rules.Precedence = filepath.SplitList(e.Config.Kubeconfig)
 	}
 	overrides := &clientcmd.ConfigOverrides{CurrentContext: f.context}
-	c, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides), nil
+}
+
+// config of the cluster that the flags, KUBECONFIG or kubectl's usual place name.
+func (f *clusterFlags) config(e *env) (*rest.Config, error) {
+	loaded, err := f.load(e)
+	if err != nil {
+		return nil, err
+	}
+	c, err := loaded.ClientConfig()
 	if clientcmd.IsEmptyConfig(err) {
 		return nil, fmt.Errorf("no cluster is named: set KUBECONFIG or give --kubeconfig (on this machine alone, hasp up needs no cluster)")
 	}

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"hasp/local"
@@ -35,19 +36,19 @@ func (e *env) clientConfig() clientcmd.ClientConfig {
 
 // world is what a question is answered from: manifests alone, or the cluster
 // the kubeconfig names.
-func (e *env) world(ctx context.Context, namespace string, files []string) (*world.World, error) {
+func (e *env) world(ctx context.Context, q *question) (*world.World, error) {
 	var w *world.World
 	var problems []source.Problem
 	var err error
-	if len(files) > 0 {
-		for i, f := range files {
+	if len(q.files) > 0 {
+		for i, f := range q.files {
 			if f != "-" {
-				files[i] = absolute(e.Dir, f)
+				q.files[i] = absolute(e.Dir, f)
 			}
 		}
-		w, problems, err = source.FromFiles(e.In, namespace, files...)
+		w, problems, err = source.FromFiles(e.In, q.namespace, q.files...)
 	} else {
-		w, problems, err = e.cluster(ctx)
+		w, problems, err = e.cluster(ctx, q)
 	}
 	if err != nil {
 		return nil, err
@@ -58,27 +59,50 @@ func (e *env) world(ctx context.Context, namespace string, files []string) (*wor
 	return w, nil
 }
 
-func (e *env) cluster(ctx context.Context) (*world.World, []source.Problem, error) {
-	if e.Config.Kubeconfig == "" {
+// cluster asks what the flags name, else KUBECONFIG, else the mesh on this
+// machine, else kubectl's usual kubeconfig.
+func (e *env) cluster(ctx context.Context, q *question) (*world.World, []source.Problem, error) {
+	foreign := q.target.named() || e.foreignKubeconfig()
+	if !foreign && e.Config.Kubeconfig == "" {
 		if _, err := local.Find(absolute(e.Dir, e.state)); err != nil {
-			return nil, nil, fmt.Errorf("%w, or give manifests with -f", err)
+			if foreign = e.kubectlsOwn() != ""; !foreign {
+				return nil, nil, fmt.Errorf("%w; for a cluster set KUBECONFIG or give --kubeconfig, for files -f", err)
+			}
 		}
 	}
-	rc, err := e.clientConfig().ClientConfig()
+	rc, err := e.restConfig(q, foreign)
 	if err != nil {
-		return nil, nil, fmt.Errorf("no mesh to ask: %w (start one with hasp up, or give manifests with -f)", err)
+		return nil, nil, err
 	}
-	rc.QPS = -1
 	client, err := dynamic.NewForConfig(rc)
 	if err != nil {
 		return nil, nil, err
 	}
 	w, problems, err := source.FromCluster(ctx, client)
 	switch {
-	case errors.Is(err, syscall.ECONNREFUSED) && e.foreignKubeconfig():
-		err = fmt.Errorf("nobody answers at %s; is the cluster of KUBECONFIG up? Or give manifests with -f", rc.Host)
+	case errors.Is(err, syscall.ECONNREFUSED) && foreign:
+		err = fmt.Errorf("nobody answers at %s; is the cluster of the kubeconfig up? Or give manifests with -f", rc.Host)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		err = fmt.Errorf("nobody answers at %s; start the mesh with hasp up, or give manifests with -f", rc.Host)
 	}
 	return w, problems, err
+}
+
+// restConfig of a foreign cluster, whose context's namespace is then the
+// question's, or of the mesh on this machine.
+func (e *env) restConfig(q *question, foreign bool) (*rest.Config, error) {
+	if foreign {
+		if loaded, err := q.target.load(e); err == nil && !q.given {
+			if ns, _, err := loaded.Namespace(); err == nil && ns != "" {
+				q.namespace = ns
+			}
+		}
+		return q.target.config(e)
+	}
+	rc, err := e.clientConfig().ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("no mesh to ask: %w (start one with hasp up, or give manifests with -f)", err)
+	}
+	rc.QPS = -1
+	return rc, nil
 }

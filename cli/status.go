@@ -23,8 +23,8 @@ func newStatus(e *env) *cobra.Command {
 configuration and, for each proxy, the generation it acknowledged or why it
 refused one. Exit status 3 when no mesh is running.
 
-When none runs on this machine and KUBECONFIG or --kubeconfig names a cluster, the
-mesh is that of the cluster: every replica of its control plane is asked, through
+When none runs on this machine and --kubeconfig, KUBECONFIG or ~/.kube/config names
+a cluster, the mesh is that of the cluster: every replica of its control plane is asked, through
 the API server's port-forward. Each counts its own generations.`,
 		Example: `  hasp status
   hasp status -o json
@@ -38,7 +38,7 @@ the API server's port-forward. Each counts its own generations.`,
 				return clusterStatus(cmd.Context(), e, &target, output == "json")
 			}
 			s, err := local.GetStatus(cmd.Context(), absolute(e.Dir, e.state))
-			if errors.Is(err, local.ErrNotRunning) && e.foreignKubeconfig() {
+			if errors.Is(err, local.ErrNotRunning) && (e.foreignKubeconfig() || e.Config.Kubeconfig == "" && e.kubectlsOwn() != "") {
 				return clusterStatus(cmd.Context(), e, &target, output == "json")
 			}
 			if errors.Is(err, local.ErrNotRunning) {

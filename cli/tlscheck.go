@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -52,6 +53,9 @@ WORKLOAD is a pod, a Deployment or an app label. Without it every workload that
 has a proxy is asked, and those that see the same share a table. HOST limits the
 answer to one service.
 
+The mesh asked is the cluster of --kubeconfig, of KUBECONFIG, the mesh on this
+machine, or the cluster of ~/.kube/config, the first that there is.
+
 The exit status is 0 whatever the table says; it is 1 when the question could
 not be answered. In JSON a server or client mode that nothing sets is absent.`,
 		Example: `  hasp authn tls-check app-ui.microservices-demo
@@ -59,7 +63,7 @@ not be answered. In JSON a server or client mode that nothing sets is absent.`,
   hasp authn tls-check app-ui -f deploy/ -f policy.yaml -o json`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			w, err := q.world(cmd.Context())
+			w, err := q.world(cmd)
 			if err != nil {
 				return err
 			}
@@ -149,7 +153,7 @@ func (q *TLSCheckQuery) clients(w *world.World) ([]*mesh.Workload, error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("no workload has a sidecar; name one to see what it would meet: %s", noWorkload(w, ""))
+		return nil, errors.New("no workload has a sidecar; name one to see what it would meet without: hasp authn tls-check WORKLOAD.NAMESPACE")
 	}
 	return out, nil
 }
