@@ -10,20 +10,33 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 )
 
 // follow takes over every change of the Secrets until ctx ends.
 func (a *authority) follow(ctx context.Context) error {
+	var names []string
+	for _, name := range []string{a.given, a.own} {
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	secrets := func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
+		return f.Core().V1().Secrets().Informer()
+	}
+	return followNamed(ctx, a.client, secrets, names, func(stores []cache.Store) { a.look(ctx, stores) })
+}
+
+// followNamed shows the stores of objects of the root namespace, one for each
+// name, once they were read and after every change, until ctx ends.
+func followNamed(ctx context.Context, client kubernetes.Interface, kind func(informers.SharedInformerFactory) cache.SharedIndexInformer, names []string, show func([]cache.Store)) error {
 	dirty := make(chan struct{}, 1)
 	var stores []cache.Store
-	for _, name := range []string{a.given, a.own} {
-		if name == "" {
-			continue
-		}
-		f := informers.NewSharedInformerFactoryWithOptions(a.client, 0, informers.WithNamespace(Namespace),
+	for _, name := range names {
+		f := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(Namespace),
 			informers.WithTweakListOptions(named(name)))
-		inf := f.Core().V1().Secrets().Informer()
+		inf := kind(f)
 		if _, err := inf.AddEventHandler(onChange(func(string) { signal(dirty) })); err != nil {
 			return err
 		}
@@ -40,8 +53,8 @@ func (a *authority) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-dirty:
+			show(stores)
 		}
-		a.look(ctx, stores)
 	}
 }
 

@@ -36,27 +36,10 @@ type injection struct {
 // follow takes over every change of the settings until ctx ends. Settings that
 // cannot be read are refused, and the last good ones serve.
 func (i *injection) follow(ctx context.Context) error {
-	dirty := make(chan struct{}, 1)
-	f := informers.NewSharedInformerFactoryWithOptions(i.client, 0, informers.WithNamespace(Namespace),
-		informers.WithTweakListOptions(named(inject.ConfigMapName)))
-	inf := f.Core().V1().ConfigMaps().Informer()
-	if _, err := inf.AddEventHandler(onChange(func(string) { signal(dirty) })); err != nil {
-		return err
+	maps := func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
+		return f.Core().V1().ConfigMaps().Informer()
 	}
-	f.Start(ctx.Done())
-	defer f.Shutdown()
-	if !cache.WaitForCacheSync(ctx.Done(), inf.HasSynced) {
-		return nil
-	}
-	signal(dirty)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-dirty:
-			i.take(ctx, inf.GetStore().List())
-		}
-	}
+	return followNamed(ctx, i.client, maps, []string{inject.ConfigMapName}, func(stores []cache.Store) { i.take(ctx, stores[0].List()) })
 }
 
 func (i *injection) take(ctx context.Context, found []any) {
