@@ -43,7 +43,7 @@ func judgeInbound(s *settings, f *mesh.Connection) verdict {
 	case f.Security != mesh.MutualTLS:
 		v.Why = fmt.Sprintf("%s requires mutual TLS and the client spoke %s", demand(v.Mode, v.Rule), spoke(f.Security))
 	case !member(s.trustDomain, f.PeerIdentity):
-		v.Why = fmt.Sprintf("%s is not of trust domain %s", f.PeerIdentity, s.trustDomain)
+		v.Why = notMember(s, f)
 	default:
 		return authorize(s, f, v)
 	}
@@ -51,7 +51,9 @@ func judgeInbound(s *settings, f *mesh.Connection) verdict {
 }
 
 // authorize asks who may call, once the mode has nothing against how. An
-// identity counts only where mutual TLS proved it.
+// identity counts only where mutual TLS proved it. One of another trust domain,
+// which a shared root may have signed, is nobody of the namespaces here that an
+// object names, and is refused as under STRICT.
 func authorize(s *settings, f *mesh.Connection, v verdict) verdict {
 	a := s.config.Inbound.Authorization
 	if a.IsZero() {
@@ -60,6 +62,10 @@ func authorize(s *settings, f *mesh.Connection, v verdict) verdict {
 	}
 	caller := authz.Caller{Source: f.Source.Addr(), Destination: f.Destination}
 	if f.Security == mesh.MutualTLS {
+		if !member(s.trustDomain, f.PeerIdentity) {
+			v.Why = notMember(s, f)
+			return v
+		}
 		caller.Identity = f.PeerIdentity
 	}
 	d := authz.Decide(a, caller)
@@ -67,6 +73,10 @@ func authorize(s *settings, f *mesh.Connection, v verdict) verdict {
 		v.Why, v.Rule = d.Why, d.Origin
 	}
 	return v
+}
+
+func notMember(s *settings, f *mesh.Connection) string {
+	return fmt.Sprintf("%s is not of trust domain %s", f.PeerIdentity, s.trustDomain)
 }
 
 func judgeOutbound(s *settings, f *mesh.Connection) verdict {
