@@ -11,6 +11,7 @@ import (
 	networkingapi "istio.io/api/networking/v1alpha3"
 	networking "istio.io/client-go/pkg/apis/networking/v1"
 
+	"hasp/api"
 	"hasp/mesh"
 	"hasp/policy"
 	"hasp/world"
@@ -46,6 +47,10 @@ func gateway(w *world.World, wl *mesh.Workload, c *mesh.ProxyConfig) []Diagnosti
 	return b.diagnostics
 }
 
+// proxyPorts are those that a proxy listens on for itself: admin, health and
+// metrics, and, as in Istio, those of capture and of the agent.
+var proxyPorts = []uint16{15000, 15001, 15004, 15006, 15008, 15020, api.ProxyHealthPort, 15053, api.ProxyMetricsPort}
+
 type builder struct {
 	w                 *world.World
 	wl                *mesh.Workload
@@ -80,6 +85,12 @@ func (b *builder) server(g *networking.Gateway, s *networkingapi.Server, path st
 		}
 	default:
 		b.say(origin, "%sport.protocol %s is not served by the gateway; use HTTP or HTTPS", path, p)
+		return
+	}
+	// A port that the gateway cannot open would make all of it not ready, and
+	// whoever writes a Gateway for it is not its owner.
+	if slices.Contains(proxyPorts, out.Port) {
+		b.say(origin, "%sport.number %d is one of the gateway's own ports; choose another", path, out.Port)
 		return
 	}
 	if field, why := b.clash(&out); field != "" {
