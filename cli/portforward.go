@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -43,7 +44,7 @@ func controlPlaneStatus(ctx context.Context, rc *rest.Config, pod string) (clust
 		body := io.LimitReader(resp.Body, maxAdmin)
 		if resp.StatusCode != http.StatusOK {
 			text, _ := io.ReadAll(io.LimitReader(body, 1<<10))
-			return fmt.Errorf("%s: %s", resp.Status, text)
+			return fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(text))
 		}
 		return json.NewDecoder(body).Decode(&s)
 	})

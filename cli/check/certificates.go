@@ -3,6 +3,7 @@ package check
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -52,10 +53,12 @@ func (c *checker) askAuthority(ctx context.Context) Result {
 	return Result{}
 }
 
+// certificateEnd is when a Secret can sign no more; one whose key is another's
+// cannot sign at all.
 func certificateEnd(s *corev1.Secret) (time.Time, error) {
-	text := s.Data["ca-cert.pem"]
+	text, key := s.Data["ca-cert.pem"], s.Data["ca-key.pem"]
 	if len(text) == 0 {
-		text = s.Data[corev1.TLSCertKey] // cert-manager's layout
+		text, key = s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] // cert-manager's layout
 	}
 	block, _ := pem.Decode(text)
 	if block == nil {
@@ -64,6 +67,9 @@ func certificateEnd(s *corev1.Secret) (time.Time, error) {
 	cert, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		return time.Time{}, err
+	}
+	if _, err := tls.X509KeyPair(text, key); err != nil {
+		return time.Time{}, fmt.Errorf("its key does not fit: %w", err)
 	}
 	return cert.NotAfter, nil
 }

@@ -73,6 +73,8 @@ func TestQuestions(t *testing.T) {
 		{"the given authority wins", []runtime.Object{secret("cacerts", 100*24*time.Hour), secret("istio-ca-secret", -time.Hour)}, authority, "ok Secret cacerts, until "},
 		{"it ends soon", []runtime.Object{secret("cacerts", time.Hour)}, authority, "warning Secret cacerts, until "},
 		{"it has ended", []runtime.Object{secret("cacerts", -time.Hour)}, authority, "failed Secret cacerts, until "},
+		{"its key is another's", []runtime.Object{mixed(secret("cacerts", time.Hour), secret("cacerts", time.Hour))}, authority,
+			"failed Secret cacerts: its key does not fit: tls: private key does not match public key"},
 		{"it is none", []runtime.Object{&corev1.Secret{ObjectMeta: meta("istio-system", "cacerts")}}, authority, "failed Secret cacerts: no certificate is in it"},
 		{"another one signs", nil, authority, " "},
 
@@ -143,8 +145,20 @@ func secret(name string, left time.Duration) *corev1.Secret {
 	if err != nil {
 		panic(err)
 	}
-	return &corev1.Secret{ObjectMeta: meta("istio-system", name),
-		Data: map[string][]byte{"ca-cert.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		panic(err)
+	}
+	return &corev1.Secret{ObjectMeta: meta("istio-system", name), Data: map[string][]byte{
+		"ca-cert.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		"ca-key.pem":  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}),
+	}}
+}
+
+// mixed has the key of another.
+func mixed(a, b *corev1.Secret) *corev1.Secret {
+	a.Data["ca-key.pem"] = b.Data["ca-key.pem"]
+	return a
 }
 
 func namespace(name string) *corev1.Namespace { return &corev1.Namespace{ObjectMeta: meta("", name)} }
@@ -199,6 +213,16 @@ func TestProxies(t *testing.T) {
 		if got := string(r.Status) + " " + r.Detail; got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
+	}
+}
+
+// TestWaitingReplica: one that is not ready says itself why.
+func TestWaitingReplica(t *testing.T) {
+	replica := pod("istio-system", "istiod-1", false)
+	replica.Labels, replica.Status.Phase = map[string]string{"app": "istiod"}, corev1.PodRunning
+	k := &checker{Config: Config{Client: fake.NewClientset(replica), ControlPlane: answering("")}}
+	if r := k.askStatus(t.Context()); r.Status != Failed || r.Detail != "nobody answers" || r.Hint != "kubectl -n istio-system logs istiod-1" {
+		t.Errorf("%+v", r)
 	}
 }
 

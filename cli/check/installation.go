@@ -8,6 +8,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -130,7 +131,7 @@ func (c *checker) askStatus(ctx context.Context) Result {
 		return failed(err, "")
 	}
 	if len(pods) == 0 {
-		return fail("there is none", "kubectl -n istio-system describe deployment istiod")
+		return c.askWaiting(ctx)
 	}
 	problems := map[string]bool{}
 	for _, p := range pods {
@@ -155,13 +156,31 @@ func (c *checker) askStatus(ctx context.Context) Result {
 
 // controlPlanePods that are ready.
 func (c *checker) controlPlanePods(ctx context.Context) ([]string, error) {
+	return c.istiodPods(ctx, ready)
+}
+
+// askWaiting asks a replica that runs and is not ready what it waits for.
+func (c *checker) askWaiting(ctx context.Context) Result {
+	pods, err := c.istiodPods(ctx, func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodRunning && p.DeletionTimestamp == nil })
+	if err != nil {
+		return failed(err, "")
+	}
+	for _, p := range pods {
+		if _, err := c.ControlPlane(ctx, p); err != nil {
+			return failed(err, "kubectl -n istio-system logs "+p)
+		}
+	}
+	return fail("there is none that is ready", "kubectl -n istio-system describe deployment istiod")
+}
+
+func (c *checker) istiodPods(ctx context.Context, wanted func(*corev1.Pod) bool) ([]string, error) {
 	pods, err := c.Client.CoreV1().Pods(deploy.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=istiod"})
 	if err != nil {
 		return nil, err
 	}
 	var out []string
 	for i := range pods.Items {
-		if ready(&pods.Items[i]) {
+		if wanted(&pods.Items[i]) {
 			out = append(out, pods.Items[i].Name)
 		}
 	}
