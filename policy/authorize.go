@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"net/netip"
-	"strconv"
 	"strings"
 
 	securityapi "istio.io/api/security/v1beta1"
@@ -68,7 +66,7 @@ func authorizationRule(r *securityapi.Rule, deny bool, by writer) (out mesh.Auth
 	}
 	for _, t := range r.GetTo() {
 		if o := t.GetOperation(); deny || !api.AboutRequestsOperation(o) {
-			out.To = append(out.To, mesh.AuthorizationTarget{Ports: portNumbers(o.GetPorts()), NotPorts: portNumbers(o.GetNotPorts())})
+			out.To = append(out.To, mesh.AuthorizationTarget{Ports: authz.Ports(o.GetPorts()), NotPorts: authz.Ports(o.GetNotPorts())})
 		}
 	}
 	if len(r.GetFrom()) > 0 && len(out.From) == 0 || len(r.GetTo()) > 0 && len(out.To) == 0 {
@@ -95,7 +93,7 @@ func authorizationSource(s *securityapi.Source, by writer) mesh.AuthorizationSou
 		ServiceAccounts:    by.accounts(s.GetServiceAccounts()),
 		NotServiceAccounts: by.accounts(s.GetNotServiceAccounts()),
 		TrustDomains:       s.GetTrustDomains(), NotTrustDomains: s.GetNotTrustDomains(),
-		IPBlocks: prefixes(s.GetIpBlocks()), NotIPBlocks: prefixes(s.GetNotIpBlocks()),
+		IPBlocks: authz.Blocks(s.GetIpBlocks()), NotIPBlocks: authz.Blocks(s.GetNotIpBlocks()),
 	}
 }
 
@@ -131,26 +129,6 @@ func (by writer) accounts(list []string) []string {
 			s = by.namespace + "/" + s
 		}
 		out = append(out, s)
-	}
-	return out
-}
-
-// portNumbers and prefixes keep a value that does not parse, which the API
-// server refuses, from widening a list: it becomes one that matches nothing.
-func portNumbers(list []string) []uint16 {
-	var out []uint16
-	for _, s := range list {
-		n, _ := strconv.ParseUint(s, 10, 16)
-		out = append(out, uint16(n))
-	}
-	return out
-}
-
-func prefixes(list []string) []netip.Prefix {
-	var out []netip.Prefix
-	for _, s := range list {
-		p, _ := authz.ParseBlock(s)
-		out = append(out, p)
 	}
 	return out
 }

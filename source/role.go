@@ -8,10 +8,6 @@ import (
 	"hasp/mesh"
 )
 
-// proxyContainer is the name Istio gives the sidecar's container, and the only
-// container of a gateway.
-const proxyContainer = "istio-proxy"
-
 // role: a pod with nothing but a proxy is a gateway; one with a proxy beside its
 // application has a sidecar. What else counts depends on whether the pod runs.
 //
@@ -29,7 +25,7 @@ func role(m metav1.ObjectMeta, spec *corev1.PodSpec, nsLabels map[string]string)
 	}
 	proxies := 0
 	for _, c := range spec.Containers {
-		if c.Name == proxyContainer {
+		if c.Name == api.ProxyContainer {
 			proxies++
 		}
 	}
@@ -40,7 +36,7 @@ func role(m metav1.ObjectMeta, spec *corev1.PodSpec, nsLabels map[string]string)
 		return mesh.RoleSidecar
 	}
 	for _, c := range spec.InitContainers {
-		if c.Name == proxyContainer {
+		if c.Name == api.ProxyContainer {
 			return mesh.RoleSidecar // a native sidecar
 		}
 	}
@@ -61,7 +57,7 @@ func role(m metav1.ObjectMeta, spec *corev1.PodSpec, nsLabels map[string]string)
 func hasProxyStatus(p *corev1.Pod) bool {
 	for _, list := range [][]corev1.ContainerStatus{p.Status.ContainerStatuses, p.Status.InitContainerStatuses} {
 		for _, s := range list {
-			if s.Name == proxyContainer {
+			if s.Name == api.ProxyContainer {
 				return true
 			}
 		}

@@ -76,7 +76,7 @@ func trimPod(p *corev1.Pod) {
 		}
 	}
 	if hasProxyStatus(p) {
-		status.ContainerStatuses = []corev1.ContainerStatus{{Name: proxyContainer}}
+		status.ContainerStatuses = []corev1.ContainerStatus{{Name: api.ProxyContainer}}
 	}
 	p.Status = status
 }

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"hasp/api"
 	"hasp/mesh"
 )
 
@@ -67,13 +68,13 @@ func workload(m metav1.ObjectMeta, spec *corev1.PodSpec, nsLabels map[string]str
 		w.Namespace = "default"
 	}
 	for _, c := range spec.Containers {
-		if c.Name == proxyContainer && w.Role == mesh.RoleSidecar {
+		if c.Name == api.ProxyContainer && w.Role == mesh.RoleSidecar {
 			continue
 		}
 		w.Ports = append(w.Ports, ports(c)...)
 	}
 	for _, c := range spec.InitContainers {
-		if c.Name != proxyContainer && c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+		if c.Name != api.ProxyContainer && c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
 			w.Ports = append(w.Ports, ports(c)...) // a native sidecar serves too
 		}
 	}

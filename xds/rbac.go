@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -77,11 +76,11 @@ func rbacPolicy(r mesh.AuthorizationRule) (*rbacv3.Policy, error) {
 	for _, c := range r.When {
 		switch c.Key {
 		case mesh.KeyDestinationPort:
-			whenTo = append(whenTo, permissions(numbers(c.Values), numbers(c.NotValues))...)
+			whenTo = append(whenTo, permissions(authz.Ports(c.Values), authz.Ports(c.NotValues))...)
 		case mesh.KeyDestinationIP:
-			whenTo = append(whenTo, destinations(blocks(c.Values), blocks(c.NotValues))...)
+			whenTo = append(whenTo, destinations(authz.Blocks(c.Values), authz.Blocks(c.NotValues))...)
 		case mesh.KeySourceIP:
-			whenFrom = append(whenFrom, sources(blocks(c.Values), blocks(c.NotValues))...)
+			whenFrom = append(whenFrom, sources(authz.Blocks(c.Values), authz.Blocks(c.NotValues))...)
 		default:
 			pattern, ok := identityPatterns[c.Key]
 			if !ok {
@@ -240,22 +239,6 @@ func each[A, B any](list []A, f func(A) B) []B {
 		out = append(out, f(a))
 	}
 	return out
-}
-
-// numbers and blocks read a condition's values, which were checked when the
-// object was written; one that does not parse becomes one that matches nothing.
-func numbers(list []string) []uint16 {
-	return each(list, func(s string) uint16 {
-		n, _ := strconv.ParseUint(s, 10, 16)
-		return uint16(n)
-	})
-}
-
-func blocks(list []string) []netip.Prefix {
-	return each(list, func(s string) netip.Prefix {
-		p, _ := authz.ParseBlock(s)
-		return p
-	})
 }
 
 // readRBAC takes what stands before a chain's tcp_proxy: it must be what the

@@ -13,9 +13,6 @@ import (
 	"hasp/inject"
 )
 
-// proxyContainer is the sidecar's and the gateway's, as in Istio.
-const proxyContainer = "istio-proxy"
-
 // aboutPods is whether the mesh's pods are in it.
 func (c *checker) aboutPods() []question {
 	const section = "data plane"
@@ -43,7 +40,7 @@ func (c *checker) running(ctx context.Context) ([]corev1.Pod, error) {
 func proxyOf(p *corev1.Pod) *corev1.Container {
 	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
 		for i := range list {
-			if list[i].Name == proxyContainer {
+			if list[i].Name == api.ProxyContainer {
 				return &list[i]
 			}
 		}
@@ -108,7 +105,7 @@ func (c *checker) askReady(ctx context.Context) Result {
 
 func proxyReady(p *corev1.Pod) bool {
 	for _, s := range append(slices.Clone(p.Status.InitContainerStatuses), p.Status.ContainerStatuses...) {
-		if s.Name == proxyContainer {
+		if s.Name == api.ProxyContainer {
 			return s.Ready
 		}
 	}

@@ -189,3 +189,25 @@ func ParseBlock(s string) (netip.Prefix, error) {
 	a = a.Unmap()
 	return netip.PrefixFrom(a, a.BitLen()), nil
 }
+
+// Ports and Blocks read the lists of an object. A value that does not parse,
+// which the API server refuses, becomes one that matches nothing: it must not
+// widen a list by leaving it.
+func Ports(list []string) []uint16 {
+	var out []uint16
+	for _, s := range list {
+		n, _ := strconv.ParseUint(s, 10, 16)
+		out = append(out, uint16(n))
+	}
+	return out
+}
+
+// Blocks is to addresses and ranges what Ports is to ports.
+func Blocks(list []string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range list {
+		p, _ := ParseBlock(s)
+		out = append(out, p)
+	}
+	return out
+}
