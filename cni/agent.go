@@ -7,12 +7,12 @@ import (
 	"log/slog"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -39,8 +39,7 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	pods, podWatch := watchPods(c.Client, c.Node)
-	gone, ownWatch := watchOwn(c.Client, c.DaemonSet)
+	pods, watch := watchPods(c.Client, c.Node)
 
 	var installed atomic.Pointer[string] // why not, "" when it is
 	starting := "the plugin is not installed yet"
@@ -55,15 +54,13 @@ func Run(ctx context.Context, c Config) error {
 		return nil
 	}}
 
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.serve(ctx, l) })
-	for _, f := range []informers.SharedInformerFactory{podWatch, ownWatch} {
-		f.StartWithContext(ctx)
-		defer f.Shutdown() // waits
-	}
+	g, running := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.serve(running, l) })
+	watch.StartWithContext(running)
+	defer watch.Shutdown() // waits
 	g.Go(func() error {
-		podWatch.WaitForCacheSyncWithContext(ctx)
-		return c.Install.keep(ctx, c.Log, func(err error) {
+		watch.WaitForCacheSyncWithContext(running)
+		return c.Install.keep(running, c.Log, func(err error) {
 			why := ""
 			if err != nil {
 				why = err.Error()
@@ -72,30 +69,43 @@ func Run(ctx context.Context, c Config) error {
 		})
 	})
 	err = g.Wait()
-	if gone() {
-		c.Log.Info("the DaemonSet is gone: the plugin goes too", slog.String("daemonset", c.DaemonSet.String()))
+	if ctx.Err() == nil {
+		return err // it failed, and is started again
+	}
+	gone, why := uninstalled(context.WithoutCancel(ctx), c.Client, c.DaemonSet)
+	c.Log.Info("the agent ends", slog.Bool("plugin goes too", gone), slog.String("because", why), slog.String("daemonset", c.DaemonSet.String()))
+	if gone {
 		return errors.Join(err, c.Install.Remove())
 	}
 	return err
 }
 
-// watchOwn watches one DaemonSet. gone reports whether it was deleted, or is
-// being; while that is not known it reports false.
-func watchOwn(client kubernetes.Interface, name types.NamespacedName) (gone func() bool, _ informers.SharedInformerFactory) {
-	f := informers.NewSharedInformerFactoryWithOptions(client, 0,
-		informers.WithNamespace(name.Namespace),
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
-			o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name.Name).String()
-		}))
-	own := f.Apps().V1().DaemonSets()
-	lister, synced := own.Lister().DaemonSets(name.Namespace), own.Informer().HasSynced
-	return func() bool {
-		if !synced() {
-			return false
-		}
-		ds, err := lister.Get(name.Name)
-		return err != nil || ds.DeletionTimestamp != nil
-	}, f
+// farewell bounds the question that an agent asks when it ends. It is below the
+// DaemonSet's terminationGracePeriodSeconds.
+const farewell = 3 * time.Second
+
+// uninstalled reports whether the DaemonSet was deleted, or is being, and how
+// that is known. The API server is asked only now: whoever ends the agent
+// because the DaemonSet is gone has seen that there first. Who uninstalls
+// deletes the agent's account and role a moment later, perhaps before the agent
+// has asked; a restart does not. (One that was forced may have lost its token;
+// then pods that start before the next agent is there fail their validation.)
+// When nobody answers the plugin stays: pods wait, rather than start uncaptured.
+func uninstalled(ctx context.Context, client kubernetes.Interface, name types.NamespacedName) (gone bool, why string) {
+	ctx, cancel := context.WithTimeout(ctx, farewell)
+	defer cancel()
+	ds, err := client.AppsV1().DaemonSets(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return true, "the DaemonSet is gone"
+	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+		return true, "the agent's own permissions are gone: " + err.Error()
+	case err != nil:
+		return false, err.Error()
+	case ds.DeletionTimestamp != nil:
+		return true, "the DaemonSet is being deleted"
+	}
+	return false, "the DaemonSet is there"
 }
 
 // ParseDaemonSet reads NAMESPACE/NAME.
