@@ -24,6 +24,8 @@ var arrows = map[string]string{
 	"policy":       "api mesh policy/authz world",
 	"policy/authz": "mesh",
 	"compile":      "api mesh policy world",
+	"truth":        "api compile mesh policy policy/authz policy/judge world",
+	"policy/judge": "mesh policy/authz",
 
 	// The edges: each touches one part of the outside world, never another edge.
 	"source":      "api mesh world",
@@ -33,7 +35,7 @@ var arrows = map[string]string{
 	"xds":         "mesh policy/authz",
 	"xds/server":  "mesh xds",
 	"xds/client":  "mesh xds",
-	"proxy":       "mesh policy/authz proxy/relay",
+	"proxy":       "mesh policy/authz policy/judge proxy/relay",
 	"proxy/relay": "",
 	"capture":     "",
 	"inject":      "api mesh",
@@ -44,14 +46,14 @@ var arrows = map[string]string{
 	"deploy/images/after-stdin": "",
 
 	// The wiring: joins edges, decides nothing.
-	"control":        "api ca ca/csr compile mesh source world xds xds/server",
-	"local":          "api apiserver ca control dashboard mesh sandbox",
-	"cluster":        "api ca ca/csr control inject mesh source world",
+	"control":        "api ca ca/csr compile mesh source truth world xds xds/server",
+	"local":          "api apiserver ca control dashboard mesh sandbox truth",
+	"cluster":        "api ca ca/csr control inject mesh source truth world",
 	"cli/check":      "api cluster deploy inject", // asks a cluster
-	"cli":            "api cli/check cluster deploy inject local mesh policy sandbox source world",
+	"cli":            "api cli/check cluster control dashboard deploy inject local mesh policy sandbox source truth world",
 	"cmd/hasp":       "cli local",
 	"cmd/hasp-cni":   "cni",
-	"dashboard":      "",
+	"dashboard":      "mesh truth",
 	"sandbox":        "api capture mesh",
 	"cmd/hasp-proxy": "ca/csr capture mesh proxy proxy/relay xds/client",
 }

@@ -29,14 +29,20 @@ const (
 // Connection is the facts about one connection through one proxy: a row of the
 // proxy's connection table. Log line, metrics and admin page are views of it.
 type Connection struct {
-	ID          uint64         `json:"id"`
+	ID uint64 `json:"id"` // in this proxy
+	// Trace names the connection at both of its ends: 16 hex digits, made of what
+	// both proxies see of it (TraceOf). It is what "hasp why" takes.
+	Trace       string         `json:"trace,omitempty"`
 	Direction   Direction      `json:"direction"`
 	Source      netip.AddrPort `json:"source"`
 	Destination netip.AddrPort `json:"destination"` // original destination
 	Upstream    netip.AddrPort `json:"upstream,omitzero"`
-	Service     string         `json:"service,omitempty"` // hostname
-	Cluster     string         `json:"cluster,omitempty"`
-	Protocol    Protocol       `json:"protocol,omitempty"`
+	// Local is where the proxy's own connection to Upstream comes from: what the
+	// proxy at the other end has as Source.
+	Local    netip.AddrPort `json:"local,omitzero"`
+	Service  string         `json:"service,omitempty"` // hostname
+	Cluster  string         `json:"cluster,omitempty"`
+	Protocol Protocol       `json:"protocol,omitempty"`
 
 	LocalIdentity string `json:"localIdentity,omitempty"`
 	PeerIdentity  string `json:"peerIdentity,omitempty"`
@@ -58,7 +64,40 @@ type Connection struct {
 	Sent     uint64    `json:"sent"`     // bytes to the peer that opened it
 	Received uint64    `json:"received"` // bytes from the peer that opened it
 	Requests uint64    `json:"requests,omitempty"`
+	Errors   uint64    `json:"errors,omitempty"` // requests answered with 5xx, or not at all
 	Start    time.Time `json:"start"`
 	LastSeen time.Time `json:"lastSeen"`
 	End      time.Time `json:"end,omitzero"` // zero while it lives
+
+	// Failure is how it failed to come about, nil when it did.
+	Failure *Failure `json:"failure,omitempty"`
+}
+
+// Failure is the post-mortem of a connection that did not come about: what one
+// end expected and what it was shown.
+type Failure struct {
+	Stage  string `json:"stage"`  // "dial", "handshake", "policy"
+	Reason string `json:"reason"` // a word of a fixed set: "unknown_authority", "wrong_identity", "plaintext", ...
+	Error  string `json:"error"`  // as the TLS library or the kernel says it
+	// ByPeer says that the other end gave up and this one only saw an alert or a
+	// reset: the reason is in the other end's record.
+	ByPeer    bool         `json:"byPeer,omitempty"`
+	Expected  []string     `json:"expected,omitempty"` // identities, one of which was
+	Presented *Certificate `json:"presented,omitempty"`
+	Own       *Certificate `json:"own,omitempty"`
+	// TrustDomain that this end belongs to.
+	TrustDomain string    `json:"trustDomain,omitempty"`
+	SNI         string    `json:"sni,omitempty"`
+	Offered     []string  `json:"offered,omitempty"` // ALPN protocols, by the client
+	At          time.Time `json:"at"`                // by this end's clock
+}
+
+// Certificate is what matters of an X.509 certificate to a person who asks why
+// it was refused. Nothing of it is trusted.
+type Certificate struct {
+	Identity  string    `json:"identity,omitempty"` // SPIFFE ID, or other names when it has none
+	Issuer    string    `json:"issuer"`
+	Serial    string    `json:"serial"`
+	NotBefore time.Time `json:"notBefore"`
+	NotAfter  time.Time `json:"notAfter"`
 }
