@@ -114,6 +114,33 @@ type Plain struct {
 	Fix string `json:"fix"`
 }
 
+// PlainLedger is the answer to "is STRICT safe?": every line of plaintext of the
+// time that is remembered, and the servers that were called in it.
+type PlainLedger struct {
+	At time.Time `json:"at"`
+	// Since is when the ledger begins.
+	Since time.Time `json:"since"`
+	Lines []Plain   `json:"lines"` // by server, the newest first
+	// Servers that were called, by namespace and name. One without a line takes
+	// STRICT and nobody is cut.
+	Servers []Called `json:"servers"`
+	// Blind are the meshed workloads whose proxies do not report: of them it says
+	// nothing.
+	Blind []string `json:"blind,omitempty"`
+	// Forgotten as in Facts: lines that there was no room for.
+	Forgotten uint64 `json:"forgotten,omitempty"`
+}
+
+// Called is a server that was called, by Deployment.
+type Called struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// Meshed servers have a proxy that can demand mutual TLS.
+	Meshed bool `json:"meshed"`
+	// Plain counts its lines.
+	Plain int `json:"plain,omitempty"`
+}
+
 // Graph is who talks to whom, by Deployment.
 type Graph struct {
 	At         time.Time   `json:"at"`
