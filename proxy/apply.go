@@ -47,7 +47,7 @@ func (p *Proxy) sweep(s *settings) int {
 			r.hurry(s, p.cfg.HandshakeTimeout)
 			continue
 		}
-		if v := judge(s, &f); !v.Allow && r.cutOff(v, s.config.Generation) {
+		if v := decide(s, &f); !v.Allow && r.cutOff(v, s.config.Generation) {
 			cut++
 			p.metrics.cut.Inc()
 		}
@@ -65,7 +65,7 @@ func (p *Proxy) settle(r *row) bool {
 	for {
 		s := p.settings.Load()
 		f := r.snapshot()
-		v := judge(s, &f)
+		v := decide(s, &f)
 		r.set(func(f *mesh.Connection) {
 			f.Allowed = v.Allow
 			f.Mode, f.Rule, f.Generation = v.Mode, v.Rule, s.config.Generation

@@ -105,7 +105,7 @@ func BenchmarkJudge(b *testing.B) {
 	f := mesh.Connection{Direction: mesh.InboundDir, Security: mesh.MutualTLS, PeerIdentity: identityPrefix + "app-ui"}
 	b.ReportAllocs()
 	for b.Loop() {
-		if !judge(s, &f).Allow {
+		if !decide(s, &f).Allow {
 			b.Fatal("refused")
 		}
 	}

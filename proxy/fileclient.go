@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hasp/mesh"
+	"hasp/policy/judge"
 )
 
 // fileClient is TLS to a server outside the mesh, or to one with certificates
@@ -29,7 +30,7 @@ func (p *Proxy) fileClient(c *cluster) (*upstreamTLS, error) {
 	if c.TLS.Mode == mesh.ClientMutual {
 		cert, err := p.files.keyPair(c.TLS.ClientCertificate, c.TLS.PrivateKey)
 		if err != nil {
-			return nil, fmt.Errorf("client certificate of %s: %w", demand("MUTUAL", c.TLS.Origin), err)
+			return nil, fmt.Errorf("client certificate of %s: %w", judge.Demand("MUTUAL", c.TLS.Origin), err)
 		}
 		config.Certificates = []tls.Certificate{*cert}
 		u.security = mesh.MutualTLS
@@ -41,7 +42,7 @@ func (p *Proxy) fileClient(c *cluster) (*upstreamTLS, error) {
 	if c.TLS.CACertificates != "" {
 		var err error
 		if roots, err = p.files.pool(c.TLS.CACertificates); err != nil {
-			return nil, fmt.Errorf("caCertificates of %s: %w", demand(string(c.TLS.Mode), c.TLS.Origin), err)
+			return nil, fmt.Errorf("caCertificates of %s: %w", judge.Demand(string(c.TLS.Mode), c.TLS.Origin), err)
 		}
 	}
 	config.VerifyConnection = func(cs tls.ConnectionState) error {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hasp/mesh"
+	"hasp/policy/judge"
 	"hasp/proxy/relay"
 )
 
@@ -38,7 +39,7 @@ func (p *Proxy) inbound(r *row) {
 	var a arrival
 	switch port.Mode {
 	case mesh.ModeDisable:
-		a, err = p.inPlaintext(r, s, dst, demand("DISABLE", port.Origin))
+		a, err = p.inPlaintext(r, s, dst, judge.Demand("DISABLE", port.Origin))
 	case mesh.ModePermissive, mesh.ModeUnset:
 		a, err = p.permissive(r, s, dst)
 	default:
@@ -95,7 +96,7 @@ func (p *Proxy) inPlaintext(r *row, s *settings, dst netip.AddrPort, why string)
 func (p *Proxy) welcome(r *row, s *settings, security mesh.Security) bool {
 	f := r.snapshot()
 	f.Security = security
-	return judge(s, &f).Allow
+	return decide(s, &f).Allow
 }
 
 // strict wants mutual TLS, or one of the workload's declared probes. Any other

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"hasp/mesh"
+	"hasp/policy/judge"
 	"hasp/proxy/relay"
 )
 
@@ -224,10 +225,7 @@ func TestRoundRobin(t *testing.T) {
 	for i := range endpoints {
 		endpoints[i] = mesh.Endpoint{Addr: netip.MustParseAddr("10.0.0.1"), Port: uint16(i)}
 	}
-	c, err := newCluster(&mesh.Cluster{Endpoints: endpoints})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := newCluster(&judge.Cluster{Cluster: mesh.Cluster{Endpoints: endpoints}})
 	p.health.failed(endpointAddr(&c.Endpoints[1]))
 	var first []uint16
 	for range 5 {
@@ -263,10 +261,7 @@ func TestFamily(t *testing.T) {
 		{both[1:], "10.96.0.1:80", v6},
 		{both[1:], "", v6},
 	} {
-		c, err := newCluster(&mesh.Cluster{Endpoints: tc.endpoints})
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := newCluster(&judge.Cluster{Cluster: mesh.Cluster{Endpoints: tc.endpoints}})
 		var dst netip.AddrPort
 		if tc.dialled != "" {
 			dst = netip.MustParseAddrPort(tc.dialled)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hasp/mesh"
+	"hasp/policy/judge"
 	"hasp/proxy/relay"
 )
 
@@ -71,7 +72,7 @@ func (r *row) hurry(s *settings, d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f := &r.facts
-	if f.Direction != mesh.InboundDir || f.Security != mesh.Unknown || r.ended || judgeInbound(s, f).Allow {
+	if f.Direction != mesh.InboundDir || f.Security != mesh.Unknown || r.ended || decide(s, f).Allow {
 		return
 	}
 	_ = r.client.SetReadDeadline(time.Now().Add(d)) // fails only on a closed socket
@@ -101,7 +102,7 @@ func (r *row) end(now time.Time) mesh.Connection {
 }
 
 // cutOff resets a live connection. It reports whether this call did it.
-func (r *row) cutOff(v verdict, generation uint64) bool {
+func (r *row) cutOff(v judge.Verdict, generation uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cut || r.ended {

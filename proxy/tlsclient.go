@@ -12,6 +12,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"hasp/mesh"
+	"hasp/policy/judge"
 	"hasp/proxy/relay"
 )
 
@@ -46,7 +47,7 @@ func (p *Proxy) clientTLS(s *settings, c *cluster, e *mesh.Endpoint) (u *upstrea
 		u, err = p.fileClient(c)
 		return u, "", err
 	case mesh.ClientDisable:
-		return nil, demand("DISABLE", c.TLS.Origin), nil
+		return nil, judge.Demand("DISABLE", c.TLS.Origin), nil
 	}
 	switch {
 	case !c.TLS.Auto:
@@ -62,13 +63,13 @@ func (p *Proxy) clientTLS(s *settings, c *cluster, e *mesh.Endpoint) (u *upstrea
 // behind a cluster.
 func (p *Proxy) meshClient(s *settings, c *cluster, e *mesh.Endpoint) (*upstreamTLS, error) {
 	key := "" // the cluster's identities hold for every endpoint
-	if len(c.ids) == 0 {
+	if len(c.IDs) == 0 {
 		key = e.Identity
 	}
 	if u, ok := c.tls.Load(key); ok {
 		return u.(*upstreamTLS), nil
 	}
-	ids := c.ids
+	ids := c.IDs
 	if len(ids) == 0 {
 		id, err := spiffeid.FromString(e.Identity)
 		if err != nil {
