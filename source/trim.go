@@ -57,7 +57,7 @@ func trim(v any) {
 
 // annotationsRead are all annotations that hasp reads of an object of a
 // cluster. (kubectl keeps whole objects in one.)
-var annotationsRead = []string{api.InjectKey, api.InjectStatusKey, exportToKey, deploymentConfigKey}
+var annotationsRead = []string{api.InjectKey, api.InjectStatusKey, exportToKey, deploymentConfigKey, api.DryRunKey}
 
 // trimPod keeps names and ports of the containers, and of the status who runs
 // and where.

@@ -42,7 +42,7 @@ func fakeCluster(t *testing.T, objects ...string) *fake.FakeDynamicClient {
 	return c
 }
 
-var resourceOf = map[string]string{"Pod": "pods", "Secret": "secrets", "ConfigMap": "configmaps", "Namespace": "namespaces", "PeerAuthentication": "peerauthentications"}
+var resourceOf = map[string]string{"Pod": "pods", "Secret": "secrets", "ConfigMap": "configmaps", "Namespace": "namespaces", "PeerAuthentication": "peerauthentications", "AuthorizationPolicy": "authorizationpolicies"}
 
 // write an object, new or again.
 func write(t *testing.T, c *fake.FakeDynamicClient, text string, again bool) {
@@ -255,4 +255,15 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// A policy that is only tried out must not be enforced for want of the
+// annotation that says so.
+func TestDryRunIsKept(t *testing.T) {
+	c := fakeCluster(t, `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: tried, namespace: shop, annotations: {istio.io/dry-run: "true", other: x}}, spec: {}}`)
+	w, _ := watching(t, c, source.Scope{}, slog.New(slog.DiscardHandler))
+	got := w.Objects().AuthorizationPolicies[0].Annotations
+	if diff := cmp.Diff(map[string]string{"istio.io/dry-run": "true"}, got); diff != "" {
+		t.Error(diff)
+	}
 }
