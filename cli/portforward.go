@@ -56,39 +56,50 @@ func controlPlaneStatus(ctx context.Context, rc *rest.Config, pod string) (clust
 
 // forward a port of a pod to a free one on 127.0.0.1 while use runs.
 func forward(ctx context.Context, rc *rest.Config, namespace, pod string, port int, use func(address string) error) error {
-	transport, upgrader, err := spdy.RoundTripperFor(rc)
+	address, stop, err := openForward(ctx, rc, namespace, pod, port)
 	if err != nil {
 		return err
+	}
+	defer stop()
+	return use(address)
+}
+
+// openForward forwards a port of a pod to a free one on 127.0.0.1, until it is
+// stopped or ctx ends.
+func openForward(ctx context.Context, rc *rest.Config, namespace, pod string, port int) (address string, stop func(), err error) {
+	transport, upgrader, err := spdy.RoundTripperFor(rc)
+	if err != nil {
+		return "", nil, err
 	}
 	base, _, err := rest.DefaultServerUrlFor(rc)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
 	target := base.JoinPath("api", "v1", "namespaces", url.PathEscape(namespace), "pods", url.PathEscape(pod), "portforward")
 	dialer := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, target)
-	ctx, stop := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	ready := make(chan struct{})
 	f, err := portforward.NewOnAddressesWithContext(ctx, dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, ready, io.Discard, io.Discard)
 	if err != nil {
-		stop()
-		return err
+		cancel()
+		return "", nil, err
 	}
 	done := make(chan error, 1)
 	go func() { done <- f.ForwardPorts() }()
 	select {
 	case err := <-done:
-		stop()
+		cancel()
 		if err == nil {
 			err = ctx.Err()
 		}
-		return err
+		return "", nil, err
 	case <-ready:
 	}
+	stop = func() { cancel(); <-done }
 	ports, err := f.GetPorts()
-	if err == nil {
-		err = use(fmt.Sprintf("127.0.0.1:%d", ports[0].Local))
+	if err != nil {
+		stop()
+		return "", nil, err
 	}
-	stop()
-	<-done
-	return err
+	return fmt.Sprintf("127.0.0.1:%d", ports[0].Local), stop, nil
 }

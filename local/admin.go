@@ -84,9 +84,17 @@ func shorten(path string) (string, func(), error) {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)), func() { dir.Close() }, nil
 }
 
-// client speaks to the admin socket.
+// client asks the admin socket short questions.
 func client(dir string) *http.Client {
-	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+	c := Admin(dir)
+	c.Timeout = 10 * time.Second
+	return c
+}
+
+// Admin speaks to the admin socket of the mesh in a state directory: whatever
+// host is asked, it answers. It has no timeout of its own.
+func Admin(dir string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			short, done, err := shorten(filepath.Join(dir, adminSock))

@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"hasp/truth"
+)
+
+// fakeViews is a fake control plane: it answers each path with a fixed value,
+// and knows of the connection "known" only.
+type fakeViews map[string]any
+
+func (f fakeViews) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	v, ok := f[r.Method+" "+r.URL.Path]
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set(viewVersion, "7")
+	if id := r.URL.Query().Get("id"); id != "" && id != "known" {
+		http.Error(w, "nobody knows "+id, http.StatusNotFound)
+		return
+	}
+	if lines, ok := v.(string); ok {
+		io.WriteString(w, lines)
+		return
+	}
+	json.NewEncoder(w).Encode(v)
+}
+
+// client of the fake.
+func (f fakeViews) client(t *testing.T) *viewClient {
+	srv := httptest.NewServer(f)
+	t.Cleanup(srv.Close)
+	return &viewClient{where: "the fake", base: srv.URL, http: srv.Client(), stop: func() {}}
+}
+
+func TestViews(t *testing.T) {
+	v := fakeViews{
+		"GET /facts":    truth.Facts{Version: 9},
+		"GET /why":      truth.Postmortem{Sentence: "it was refused"},
+		"GET /graph":    truth.Graph{Lock: "closed"},
+		"POST /what-if": truth.Answer{Objects: []string{"PeerAuthentication shop/default created"}},
+	}.client(t)
+	ctx := t.Context()
+	if f, err := v.Facts(ctx); err != nil || f.Version != 9 {
+		t.Errorf("facts: %v, %v", f, err)
+	}
+	if p, err := v.Why(ctx, "known"); err != nil || p.Sentence != "it was refused" {
+		t.Errorf("why: %v, %v", p, err)
+	}
+	if g, err := v.Graph(ctx, time.Minute); err != nil || g.Lock != "closed" {
+		t.Errorf("graph: %v, %v", g, err)
+	}
+	if a, err := v.WhatIf(ctx, []byte("kind: x")); err != nil || len(a.Objects) != 1 {
+		t.Errorf("what-if: %v, %v", a, err)
+	}
+	_, err := v.Why(ctx, "1234")
+	if _, ok := err.(errUnknown); !ok || err.Error() != "nobody knows 1234" {
+		t.Errorf("why of what is unknown: %#v", err)
+	}
+	_, err = v.Timeline(ctx)
+	if err == nil || err.Error() != "the fake is of a version that has no /timeline: hasp down and hasp up, on a cluster hasp install, bring this one's" {
+		t.Errorf("a view that is not there: %v", err)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	var stream string
+	for version := range 3 {
+		stream += fmt.Sprintf(": still here\n\nevent: facts\ndata: %d\n\n", version)
+	}
+	events, err := fakeViews{"GET /events": stream}.client(t).Events(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := uint64(0)
+	for version := range events {
+		if version < last {
+			t.Errorf("version %d after %d", version, last)
+		}
+		last = version
+	}
+	if last != 2 {
+		t.Errorf("the last version told is %d, want 2", last)
+	}
+}
