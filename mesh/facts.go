@@ -8,16 +8,21 @@ import (
 )
 
 // TraceOf names a connection by what its two ends have in common: the random of
-// its ClientHello (RFC 8446, section 4.1.2) when it speaks TLS between proxies,
-// else the addresses of its two sockets.
+// the ClientHello (RFC 8446, section 4.1.2) that it begins with, whoever's TLS it
+// is, else the addresses of its two sockets.
 func TraceOf(clientRandom []byte, client, server netip.AddrPort) string {
 	h := sha256.New()
 	if len(clientRandom) > 0 {
 		h.Write(clientRandom)
 	} else {
-		h.Write([]byte(client.String() + ">" + server.String()))
+		h.Write([]byte(plainAddr(client) + ">" + plainAddr(server)))
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// plainAddr is an address without what only one end calls it by.
+func plainAddr(a netip.AddrPort) string {
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port()).String()
 }
 
 // EdgeKey is what tells one line of a proxy's ledger from another: between its

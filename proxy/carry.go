@@ -88,6 +88,7 @@ type observer struct {
 	probe atomic.Pointer[httpQuestion]
 	asks  []*httpQuestion // what a kubelet may ask here in plaintext
 	fresh atomic.Bool     // the client has sent nothing yet, and not under our TLS
+	hello *relay.Hello    // of the application's own TLS, until it is read
 }
 
 // FromClient implements relay.Observer.
@@ -100,6 +101,13 @@ func (o *observer) FromClient(p []byte) {
 		}
 		if p[0] == recordHandshake {
 			o.row.set(func(f *mesh.Connection) { f.Security = mesh.PassedTLS })
+			o.hello = new(relay.Hello)
+		}
+	}
+	if o.hello != nil {
+		if o.hello.Add(p); o.hello.Done() {
+			o.row.traceHello(o.hello.Random())
+			o.hello = nil
 		}
 	}
 	if o.http != nil {

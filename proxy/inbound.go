@@ -155,7 +155,9 @@ func (p *Proxy) knock(r *row, s *settings, dst netip.AddrPort) (*relay.Side, err
 func (p *Proxy) terminate(r *row, config *tls.Config, head []byte) (*relay.Side, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.HandshakeTimeout)
 	defer cancel()
-	side, cs, err := serverHandshake(ctx, config, relay.NewSocket(r.client, head))
+	sock := relay.NewSocket(r.client, head)
+	side, cs, err := serverHandshake(ctx, config, sock)
+	r.traceHello(sock.ClientRandom())
 	if err != nil {
 		p.metrics.handshakeFailed("server", err)
 		return nil, fmt.Errorf("tls handshake: %w", err)

@@ -53,7 +53,10 @@ func (p *Proxy) begin(r *row) (*settings, netip.AddrPort, error) {
 		return nil, dst, fmt.Errorf("original destination: %w", err)
 	}
 	dst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
-	r.set(func(f *mesh.Connection) { f.Destination = dst })
+	r.set(func(f *mesh.Connection) {
+		f.Destination = dst
+		f.Trace = r.ownTrace()
+	})
 	local := addrPort(r.client.LocalAddr())
 	if dst == local || dst.Addr() == local.Addr() && slices.Contains(p.cfg.OwnPorts, dst.Port()) {
 		// Nobody redirected it: dialling that would be dialling ourselves.
@@ -174,6 +177,7 @@ func (p *Proxy) secure(ctx context.Context, r *row, u *upstreamTLS, sock *relay.
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.HandshakeTimeout)
 	defer cancel()
 	side, cs, err := u.handshake(ctx, sock)
+	r.traceHello(sock.ClientRandom())
 	if err != nil {
 		p.metrics.handshakeFailed("client", err)
 		return nil, fmt.Errorf("tls to %s: %w", addrPort(sock.RemoteAddr()), err)

@@ -87,6 +87,7 @@ func (p *Proxy) byFirstByte(r *row, s *settings, dst netip.AddrPort, a arrival, 
 		f.Security = mesh.PassedTLS
 		f.Why = "the client's TLS is not the mesh's: it is passed to the workload"
 	})
+	r.traceHello(relay.ClientRandom(head))
 	a.client = relay.TCP(r.client, head)
 	return a, nil
 }

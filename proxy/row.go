@@ -27,6 +27,7 @@ type row struct {
 	orderly       bool // ended by both peers in order
 	cut           bool
 	ended         bool
+	helloSeen     bool // the trace is of a ClientHello
 }
 
 // set changes facts under the row's lock.
@@ -46,6 +47,7 @@ func (r *row) refuse(why string) {
 	}
 	r.facts.Allowed = false
 	r.facts.Why = why
+	r.traceRefused()
 }
 
 // attach notes the upstream connection, so that a cut ends it too. It returns
@@ -58,9 +60,13 @@ func (r *row) attach(up *net.TCPConn) bool {
 		return false
 	}
 	r.upstream = up
-	r.facts.Upstream = addrPort(up.RemoteAddr())
+	f := &r.facts
+	f.Local, f.Upstream = addrPort(up.LocalAddr()), addrPort(up.RemoteAddr())
 	if r.client == nil {
-		r.facts.Source = addrPort(up.LocalAddr())
+		f.Source = f.Local
+	}
+	if f.Direction == mesh.OutboundDir {
+		f.Trace = mesh.TraceOf(nil, f.Local, f.Upstream)
 	}
 	return true
 }

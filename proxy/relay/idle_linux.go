@@ -97,3 +97,18 @@ func Peek(c *net.TCPConn) (byte, error) {
 	}
 	return b[0], nil
 }
+
+// PeekRandom is the ClientRandom of what the peer has sent and nobody has read
+// yet. It does not wait.
+func PeekRandom(c *net.TCPConn) []byte {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	var b [helloSize]byte
+	n := 0
+	_ = raw.Control(func(fd uintptr) { // fails only on a closed socket
+		n, _, _ = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	})
+	return ClientRandom(b[:max(n, 0)])
+}
