@@ -57,12 +57,15 @@ type Edge struct {
 	First      time.Time `json:"first"`
 	Last       time.Time `json:"last"`
 
-	Connections uint64 `json:"connections"` // that began
+	// Connections that began; 0 when the only one turned out to be something
+	// else, and the line is gone.
+	Connections uint64 `json:"connections"`
 	Open        uint64 `json:"open,omitempty"`
 	Sent        uint64 `json:"sent"` // bytes, as in Connection
 	Received    uint64 `json:"received"`
-	Requests    uint64 `json:"requests,omitempty"`
-	Errors      uint64 `json:"errors,omitempty"`
+	// Requests that were answered or failed.
+	Requests uint64 `json:"requests,omitempty"`
+	Errors   uint64 `json:"errors,omitempty"`
 	// Latency counts requests by how long they took: Latency[i] those of at most
 	// LatencyBounds[i], the last one the slower ones. Nil when none were seen.
 	Latency []uint64 `json:"latency,omitempty"`

@@ -31,6 +31,7 @@ func (p *Proxy) Apply(c *mesh.ProxyConfig) error {
 	case p.gateways.changed <- struct{}{}:
 	default: // it is awake already
 	}
+	p.facts.poke()
 	p.metrics.generation.Set(float64(c.Generation))
 	p.log.Info("configuration applied", slog.Uint64("generation", c.Generation), slog.Int("cut", cut))
 	return nil
@@ -67,6 +68,7 @@ func (p *Proxy) settle(r *row) bool {
 		f := r.snapshot()
 		v := decide(s, &f)
 		r.set(func(f *mesh.Connection) {
+			r.settled = true
 			f.Allowed = v.Allow
 			f.Mode, f.Rule, f.Generation = v.Mode, v.Rule, s.config.Generation
 			if !v.Allow {
@@ -74,6 +76,11 @@ func (p *Proxy) settle(r *row) bool {
 			}
 		})
 		if p.settings.Load() == s {
+			// Plaintext that is let in may be a probe or turn out to be TLS: that is
+			// seen when the client speaks (observer).
+			if !v.Allow || f.Security != mesh.Plaintext || r.client == nil {
+				p.recount(r)
+			}
 			return v.Allow
 		}
 	}

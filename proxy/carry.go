@@ -68,19 +68,21 @@ func (r *row) broke(err error) {
 // us, since it may be the application's own TLS.
 func (p *Proxy) observe(r *row, se *series) *observer {
 	f := r.snapshot()
-	o := &observer{row: r, dst: f.Destination}
+	o := &observer{p: p, row: r, dst: f.Destination}
 	if f.Direction == mesh.InboundDir && f.Security == mesh.Plaintext {
 		o.asks = p.probes.at(f.Destination.Port()).http
 	}
 	o.fresh.Store(f.Security == mesh.Plaintext)
+	o.uncounted = f.Security == mesh.Plaintext
 	if f.Protocol == mesh.HTTP && f.Security != mesh.PassedTLS {
-		o.http = newHTTPWatch(p.cfg.Now, func(x exchange) { p.metrics.exchange(se, x) })
+		o.http = newHTTPWatch(p.cfg.Now, func(x exchange) { p.exchanged(r, se, x) })
 		r.watchHTTP(o.http)
 	}
 	return o
 }
 
 type observer struct {
+	p     *Proxy
 	row   *row
 	dst   netip.AddrPort
 	http  *httpWatch
@@ -89,6 +91,9 @@ type observer struct {
 	asks  []*httpQuestion // what a kubelet may ask here in plaintext
 	fresh atomic.Bool     // the client has sent nothing yet, and not under our TLS
 	hello *relay.Hello    // of the application's own TLS, until it is read
+	// uncounted connections are not in the ledger yet: what they are is seen by
+	// what the client says. Only FromClient has to do with it.
+	uncounted bool
 }
 
 // FromClient implements relay.Observer.
@@ -109,6 +114,10 @@ func (o *observer) FromClient(p []byte) {
 			o.row.traceHello(o.hello.Random())
 			o.hello = nil
 		}
+	}
+	if o.uncounted && o.probe.Load() == nil && o.hello == nil {
+		o.uncounted = false
+		o.p.count(o.row)
 	}
 	if o.http != nil {
 		if o.kept != nil {

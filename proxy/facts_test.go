@@ -180,7 +180,8 @@ func TestTableForgetsTheOldest(t *testing.T) {
 	now := time.Now()
 	for range recentRows + 10 {
 		r := tab.open(mesh.OutboundDir, nil, now)
-		tab.close(r, now, func(*mesh.Connection) bool { return true })
+		facts := r.end(now)
+		tab.close(r, &facts, true)
 	}
 	a, b := tab.open(mesh.OutboundDir, nil, now), tab.open(mesh.OutboundDir, nil, now)
 	if tab.open(mesh.OutboundDir, nil, now) != nil {

@@ -152,7 +152,12 @@ func (p *Proxy) finishRequest(q *request, w *countingWriter) {
 		l.Upstream, l.Security, l.PeerIdentity, l.Generation = facts.Upstream, facts.Security, facts.PeerIdentity, facts.Generation
 	}
 	p.access.request(p.logForm(), l)
-	p.metrics.exchange(p.seriesFor(q, row, &facts), exchange{Method: l.Method, Code: l.Code, Flags: l.Flags, Duration: l.Duration})
+	x := exchange{Method: l.Method, Code: l.Code, Flags: l.Flags, Duration: l.Duration}
+	if se := p.seriesFor(q, row, &facts); row != nil {
+		p.exchanged(row, se, x)
+	} else {
+		p.metrics.exchange(se, x)
+	}
 }
 
 // seriesFor is the upstream connection's series, or one made for a request that

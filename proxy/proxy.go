@@ -6,7 +6,8 @@
 // with [Proxy.Run]. The life of a connection is written down in outbound.go and
 // inbound.go, what a kubelet may ask in plaintext in probe.go; what it was is a
 // row of the connection table (table.go), which the access log, the metrics and
-// the admin pages are views of.
+// the admin pages are views of. The sums of connections are the ledger
+// (ledger.go), and both are told to the control plane by [Proxy.Facts].
 package proxy
 
 import (
@@ -136,6 +137,8 @@ type Proxy struct {
 	settings atomic.Pointer[settings] // nil until the first Apply
 	applying sync.Mutex               // serializes Apply
 	table    *table
+	ledger   *ledger
+	facts    *Facts
 	health   *endpointHealth
 	files    *fileCache
 	access   *accessLog
@@ -172,6 +175,8 @@ func New(cfg Config) (*Proxy, error) {
 		metrics: newMetrics(cfg.Identity, cfg.Now),
 		server:  newServerTLS(cfg.Identity, cfg.Now),
 	}
+	p.facts = newFacts(p)
+	p.ledger = newLedger(cfg.Now, p.facts.poke)
 	p.gateways = newGateways(p)
 	p.asker = p.newAsker()
 	var err error
@@ -189,6 +194,9 @@ func New(cfg Config) (*Proxy, error) {
 // Connections is the connection table: those that live, then the most recent of
 // those that ended.
 func (p *Proxy) Connections() []mesh.Connection { return p.table.snapshot() }
+
+// Facts are what the proxy tells its control plane.
+func (p *Proxy) Facts() *Facts { return p.facts }
 
 // Generation of the configuration in force; 0 before the first.
 func (p *Proxy) Generation() uint64 {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hasp/mesh"
@@ -14,8 +15,13 @@ import (
 
 // row is one connection: its facts, and the handles to end it from outside.
 type row struct {
-	client *net.TCPConn // nil for a gateway's connections to its clusters
-	meter  relay.Meter
+	client  *net.TCPConn // nil for a gateway's connections to its clusters
+	meter   relay.Meter
+	slot    int // in table.live, under the table's lock
+	account account
+	told    told
+	// revision grows with every change of facts.
+	revision atomic.Uint32
 
 	mu       sync.Mutex
 	facts    mesh.Connection // facts.ID never changes
@@ -25,15 +31,26 @@ type row struct {
 	// upstreamBroke is set when it ended because of the upstream.
 	upstreamBroke bool
 	orderly       bool // ended by both peers in order
+	settled       bool // decided about
 	cut           bool
 	ended         bool
 	helloSeen     bool // the trace is of a ClientHello
+}
+
+// start is when it was opened, which never changes.
+func (r *row) start() time.Time { return r.facts.Start }
+
+func (r *row) isSettled() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.settled
 }
 
 // set changes facts under the row's lock.
 func (r *row) set(change func(f *mesh.Connection)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.revision.Add(1)
 	change(&r.facts)
 }
 
@@ -45,6 +62,7 @@ func (r *row) refuse(why string) {
 	if r.cut {
 		return
 	}
+	r.revision.Add(1)
 	r.facts.Allowed = false
 	r.facts.Why = why
 	r.traceRefused()
@@ -59,6 +77,7 @@ func (r *row) attach(up *net.TCPConn) bool {
 		relay.Reset(up)
 		return false
 	}
+	r.revision.Add(1)
 	r.upstream = up
 	f := &r.facts
 	f.Local, f.Upstream = addrPort(up.LocalAddr()), addrPort(up.RemoteAddr())
@@ -147,8 +166,9 @@ func (r *row) merged() mesh.Connection {
 	if seen := r.meter.LastSeen(); !seen.IsZero() {
 		f.LastSeen = seen
 	}
+	f.Requests, f.Errors = r.account.requests.Load(), r.account.errors.Load()
 	if r.watch != nil {
-		f.Requests = r.watch.requests()
+		f.Requests = max(f.Requests, r.watch.requests()) // also those that wait for their answer
 	}
 	return f
 }

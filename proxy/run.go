@@ -98,6 +98,7 @@ func (p *Proxy) drain() {
 // called more than once.
 func (p *Proxy) Close() {
 	p.cancel()
+	p.facts.stop()
 	for _, r := range p.table.rows() {
 		r.reset("the proxy ended")
 	}

@@ -64,6 +64,7 @@ func (p *Proxy) handle(c *net.TCPConn, dir mesh.Direction, do func(*row)) {
 		relay.Reset(c)
 		return
 	}
+	p.facts.poke()
 	defer func() {
 		if v := recover(); v != nil {
 			p.log.Error("a connection's goroutine panicked", slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
@@ -74,10 +75,15 @@ func (p *Proxy) handle(c *net.TCPConn, dir mesh.Direction, do func(*row)) {
 	do(r)
 }
 
-// end is the one place where a connection ends: sockets, slot, log, counters.
+// end is the one place where a connection ends: counters, sockets, ledger,
+// slot, log.
 func (p *Proxy) end(r *row) {
-	facts, told := p.table.close(r, p.cfg.Now(), p.news.fresh)
-	p.metrics.connectionEnded(r)
+	p.metrics.connectionEnded(r) // first: a request that got no answer is one more of its facts
+	facts := r.end(p.cfg.Now())
+	p.closeAccount(r)
+	told := p.news.fresh(&facts)
+	p.facts.ended(r, &facts, told)
+	p.table.close(r, &facts, told)
 	if told {
 		p.access.connection(p.logForm(), &facts)
 	}

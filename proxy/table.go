@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"net"
 	"slices"
 	"sync"
@@ -20,13 +21,13 @@ type table struct {
 
 	mu     sync.Mutex
 	nextID uint64
-	live   map[uint64]*row
+	live   []*row            // row.slot is where each is
 	recent []mesh.Connection // a ring, once full
 	next   int               // where the ring goes on
 }
 
 func newTable(maxLive int) *table {
-	return &table{max: maxLive, live: make(map[uint64]*row)}
+	return &table{max: maxLive}
 }
 
 // open enters a connection; c is the client's, nil when the proxy is the client
@@ -49,40 +50,43 @@ func (t *table) open(dir mesh.Direction, c *net.TCPConn, now time.Time) *row {
 	if c != nil {
 		r.facts.Source = addrPort(c.RemoteAddr())
 	}
-	t.live[r.facts.ID] = r
+	r.slot = len(t.live)
+	t.live = append(t.live, r)
 	return r
 }
 
-// close ends a connection: its sockets are closed (reset, unless it ended in
-// order) and its slot is given back. It is remembered if keep says so.
-func (t *table) close(r *row, now time.Time, keep func(*mesh.Connection) bool) (facts mesh.Connection, kept bool) {
-	facts = r.end(now)
-	kept = keep(&facts)
+// close takes a connection that has ended out of the table and remembers its
+// facts if keep says so.
+func (t *table) close(r *row, facts *mesh.Connection, keep bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.live, facts.ID)
-	if !kept {
-		return facts, false
-	}
-	if len(t.recent) < recentRows {
-		t.recent = append(t.recent, facts)
-	} else {
-		t.recent[t.next] = facts
+	last := len(t.live) - 1
+	t.live[r.slot] = t.live[last]
+	t.live[r.slot].slot = r.slot
+	t.live[last] = nil
+	t.live = t.live[:last]
+	switch {
+	case !keep:
+	case len(t.recent) < recentRows:
+		t.recent = append(t.recent, *facts)
+	default:
+		t.recent[t.next] = *facts
 		t.next = (t.next + 1) % recentRows
 	}
-	return facts, true
 }
 
 // rows are those that live, by ID.
 func (t *table) rows() []*row {
-	t.mu.Lock()
-	out := make([]*row, 0, len(t.live))
-	for _, r := range t.live {
-		out = append(out, r)
-	}
-	t.mu.Unlock()
-	slices.SortFunc(out, func(a, b *row) int { return int(a.facts.ID) - int(b.facts.ID) }) // ID never changes
+	out := t.appendRows(nil)
+	slices.SortFunc(out, func(a, b *row) int { return cmp.Compare(a.facts.ID, b.facts.ID) }) // ID never changes
 	return out
+}
+
+// appendRows appends those that live, in no order.
+func (t *table) appendRows(to []*row) []*row {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return append(to, t.live...)
 }
 
 // size is how many live.
@@ -99,12 +103,17 @@ func (t *table) snapshot() []mesh.Connection {
 	for _, r := range rows {
 		out = append(out, r.snapshot())
 	}
+	return t.appendRecent(out)
+}
+
+// appendRecent appends those that ended, the newest first.
+func (t *table) appendRecent(to []mesh.Connection) []mesh.Connection {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range t.recent {
 		// The newest stands before next once the ring is full, else at the end.
 		j := (t.next - 1 - i + 2*len(t.recent)) % len(t.recent)
-		out = append(out, t.recent[j])
+		to = append(to, t.recent[j])
 	}
-	return out
+	return to
 }

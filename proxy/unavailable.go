@@ -35,7 +35,7 @@ func (p *Proxy) sayUnreachable(r *row, s *settings, client *relay.Side, cause er
 	}
 	if p.sayUnavailable(r, client, "connection failure, transport failure reason: "+cause.Error()) {
 		method, _, _ := bytes.Cut(buf[:n], []byte{' '})
-		p.metrics.exchange(p.metrics.identify(r, s), exchange{Method: string(method), Code: http.StatusServiceUnavailable, Flags: "UF", Duration: p.cfg.Now().Sub(start)})
+		p.exchanged(r, p.metrics.identify(r, s), exchange{Method: string(method), Code: http.StatusServiceUnavailable, Flags: "UF", Duration: p.cfg.Now().Sub(start)})
 	}
 }
 
