@@ -23,11 +23,12 @@ type Config struct {
 	Executable string   // absolute path of the program
 	In         io.Reader
 	Out, Err   io.Writer
-	Terminal   bool     // Out is a terminal
-	Environ    []string // NAME=value
-	Dir        string   // working directory
-	StateDir   string   // HASP_STATE_DIR, else the usual one
-	Kubeconfig string   // KUBECONFIG, may be empty
+	Terminal   bool                        // Out is a terminal
+	Size       func() (columns, lines int) // of it, in characters
+	Environ    []string                    // NAME=value
+	Dir        string                      // working directory
+	StateDir   string                      // HASP_STATE_DIR, else the usual one
+	Kubeconfig string                      // KUBECONFIG, may be empty
 }
 
 // env is what the commands share: the Config and the flags of the root.
@@ -81,7 +82,9 @@ func newRoot(e *env) *cobra.Command {
 and the services never notice. On one machine it needs nothing installed.`,
 		Example: `  hasp up                      start the mesh and the shared-boards app
   hasp kubectl get pods        kubectl, on the mesh
-  hasp authn tls-check         which connections are mutual TLS, and why
+  hasp connections             who talks to whom now, and what is really spoken
+  hasp plaintext               who still speaks plaintext, and what would fix it
+  hasp authn tls-check         what is to be mutual TLS, and by which objects
   hasp down                    stop it
 
   hasp check                   can the cluster of my kubeconfig take hasp? is its hasp well?
@@ -98,6 +101,7 @@ and the services never notice. On one machine it needs nothing installed.`,
 	root.PersistentFlags().StringVar(&e.state, "state-dir", e.StateDir, "directory that holds everything the mesh keeps")
 	root.AddCommand(
 		newUp(e), newDown(e), newStatus(e), newDemo(e),
+		newConnections(e), newPlaintext(e), newWhy(e),
 		newKubectl(e), newAuthnCmd(e.world, e.namespace()), newExplainCmd(e.world, e.namespace()),
 		newCheck(e), newInstall(e), newUninstall(e), newManifest(e), newInject(e), newControlPlane(e),
 		newBackup(e), newRestore(e), newDaemon(e), newProbe(),

@@ -42,6 +42,16 @@ func config() cli.Config {
 	return cli.Config{
 		Args: os.Args[1:], Name: filepath.Base(os.Args[0]), Executable: self,
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Terminal: term.IsTerminal(int(os.Stdout.Fd())),
+		Size:    size,
 		Environ: os.Environ(), Dir: dir, StateDir: state, Kubeconfig: os.Getenv("KUBECONFIG"),
 	}
+}
+
+// size of the terminal on standard output; of none it is 0.
+func size() (columns, lines int) {
+	columns, lines, err := term.GetSize(int(os.Stdout.Fd()))
+	if err != nil {
+		return 0, 0
+	}
+	return columns, lines
 }

@@ -1,0 +1,219 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"hasp/mesh"
+	"hasp/truth"
+)
+
+func newWhy(e *env) *cobra.Command {
+	var target clusterFlags
+	var output string
+	cmd := &cobra.Command{
+		Use:   "why ID",
+		Short: "Show what became of one connection, and why",
+		Long: `Show all that both ends of one connection know of it, mostly of one that failed:
+what each end expected and what it was shown, both certificates and both clocks,
+the object that decided, and what to do.
+
+The ID is in the header x-hasp-trace and the text of a 503, in the access log, in
+hasp connections -o wide, and in the dashboard. It is the same at both ends.`,
+		Example: `  hasp why 9f86d081884c7d65
+  hasp why 9f86d081884c7d65 -o json`,
+		Args: cobra.ExactArgs(1),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return e.completeFrom(cmd.Context(), &target, func(l truth.Link) []string {
+				if l.Trace == "" || l.Allowed && failureOf(l) == nil {
+					return nil
+				}
+				return []string{l.Trace + "\t" + partyName(l.Source) + " to " + withPort(partyName(l.Destination), l.Port)}
+			})
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if output != "" && output != "json" {
+				return usageError{fmt.Errorf("-o %s: only json is known", output)}
+			}
+			v, err := views(cmd.Context(), e, &target)
+			if err != nil {
+				return err
+			}
+			defer v.Close()
+			p, err := askWhy(cmd.Context(), v, args[0])
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				return writeJSON(e.Out, p, "null")
+			}
+			return writePostmortem(e.Out, p, time.Now())
+		},
+	}
+	target.register(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "", "json for the same as JSON")
+	return cmd
+}
+
+func askWhy(ctx context.Context, v *viewClient, id string) (*truth.Postmortem, error) {
+	id = strings.ToLower(strings.TrimSpace(id))
+	p, err := v.Why(ctx, id)
+	var unknown errUnknown
+	if errors.As(err, &unknown) {
+		return nil, fmt.Errorf("no connection %s is known: %s", id, cmp.Or(unknown.text, "what ended is forgotten after a while"))
+	}
+	return p, err
+}
+
+// writePostmortem for a person.
+func writePostmortem(out io.Writer, p *truth.Postmortem, now time.Time) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s to %s, %s, %s\n", p.Trace, printable(partyName(p.Source)), printable(withPort(partyName(p.Destination), p.Port)), securityWord(p.Security), state(p.Link, now))
+	for _, s := range []string{p.Sentence, p.Fix, p.Disagreement} {
+		if s != "" {
+			fmt.Fprintf(&b, "\n%s\n", printable(s))
+		}
+	}
+	fmt.Fprintln(&b)
+	t := tabwriter.NewWriter(&b, 0, 8, 3, ' ', 0)
+	source, destination := atEnd(p.AtSource, p.Source, p.SourceSkew), atEnd(p.AtDestination, p.Destination, p.DestinationSkew)
+	fmt.Fprintln(t, "\tAT THE SOURCE\tAT THE DESTINATION")
+	for i, row := range source {
+		writeBoth(t, row.label, row.values, destination[i].values)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	// tabwriter pads the last column of nothing.
+	for line := range strings.Lines(b.String()) {
+		if _, err := fmt.Fprintln(out, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeBoth writes a row of several lines, if either end has something to say.
+func writeBoth(t io.Writer, label string, source, destination []string) {
+	for i := range max(len(source), len(destination)) {
+		at := func(values []string) string {
+			switch {
+			case i < len(values):
+				return printable(values[i])
+			case i == 0:
+				return "-"
+			}
+			return ""
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\n", label, at(source), at(destination))
+		label = ""
+	}
+}
+
+type labelled struct {
+	label  string
+	values []string
+}
+
+// atEnd is what one end has to say, always by the same labels.
+func atEnd(c *truth.Connection, p truth.Party, skew time.Duration) []labelled {
+	reporter := "nobody: " + partyName(p) + " has no proxy"
+	if p.Meshed {
+		reporter = "nobody: its proxy did not tell"
+	}
+	if c == nil {
+		c = &truth.Connection{}
+	} else {
+		reporter = c.Node
+	}
+	f := cmp.Or(c.Failure, &mesh.Failure{})
+	gaveUp := f.Stage
+	if f.Stage != "" && f.ByPeer {
+		gaveUp += " (the other end gave up)"
+	}
+	own := f.Own
+	clock := ""
+	switch {
+	case skew >= time.Second:
+		clock = howLong(skew) + " ahead of the control plane's"
+	case skew <= -time.Second:
+		clock = howLong(-skew) + " behind the control plane's"
+	}
+	addresses := ""
+	if c.Source.IsValid() {
+		addresses = c.Source.String() + " > " + c.Destination.String()
+	}
+	wire := ""
+	if c.Local.IsValid() {
+		wire = c.Local.String() + " > " + c.Upstream.String()
+	}
+	tls := c.TLS
+	for _, more := range []string{c.Group, c.Cipher} {
+		if more != "" {
+			tls += " " + more
+		}
+	}
+	if c.Resumed {
+		tls += ", resumed"
+	}
+	decided := ""
+	if c.Node != "" {
+		decided = c.Rule.String()
+		if c.Mode != "" {
+			decided = c.Mode + " by " + decided
+		}
+		decided = fmt.Sprintf("%s @%d", decided, c.Generation)
+	}
+	at := ""
+	if !f.At.IsZero() {
+		at = f.At.Local().Format(time.DateTime + ".000")
+	}
+	spoken := ""
+	if c.Security != "" {
+		spoken = securityWord(c.Security)
+	}
+	return []labelled{
+		{"told by", []string{reporter}},
+		{"addresses", some(addresses, wire)},
+		{"spoken", some(spoken)},
+		{"decided by", some(decided)},
+		{"said", some(c.Why)},
+		{"failed at", some(gaveUp)},
+		{"reason", some(f.Reason)},
+		{"error", some(f.Error)},
+		{"by its clock", some(at, clock)},
+		{"trust domain", some(f.TrustDomain)},
+		{"expected", f.Expected},
+		{"was shown", certificate(f.Presented)},
+		{"showed", certificate(own)},
+		{"TLS", some(tls)},
+		{"ALPN", some(cmp.Or(c.ALPN, strings.Join(f.Offered, ", ")))},
+		{"SNI", some(f.SNI)},
+		{"identity", some(c.LocalIdentity)},
+		{"of the peer", some(c.PeerIdentity)},
+	}
+}
+
+func some(values ...string) []string {
+	return slices.DeleteFunc(values, func(s string) bool { return s == "" })
+}
+
+func certificate(c *mesh.Certificate) []string {
+	if c == nil {
+		return nil
+	}
+	return some(c.Identity, "issued by "+orDash(c.Issuer), "serial "+orDash(c.Serial),
+		"from "+moment(c.NotBefore)+" until "+moment(c.NotAfter))
+}
