@@ -72,32 +72,3 @@ type Connection struct {
 	// Failure is how it failed to come about, nil when it did.
 	Failure *Failure `json:"failure,omitempty"`
 }
-
-// Failure is the post-mortem of a connection that did not come about: what one
-// end expected and what it was shown.
-type Failure struct {
-	Stage  string `json:"stage"`  // "dial", "handshake", "policy"
-	Reason string `json:"reason"` // a word of a fixed set: "unknown_authority", "wrong_identity", "plaintext", ...
-	Error  string `json:"error"`  // as the TLS library or the kernel says it
-	// ByPeer says that the other end gave up and this one only saw an alert or a
-	// reset: the reason is in the other end's record.
-	ByPeer    bool         `json:"byPeer,omitempty"`
-	Expected  []string     `json:"expected,omitempty"` // identities, one of which was
-	Presented *Certificate `json:"presented,omitempty"`
-	Own       *Certificate `json:"own,omitempty"`
-	// TrustDomain that this end belongs to.
-	TrustDomain string    `json:"trustDomain,omitempty"`
-	SNI         string    `json:"sni,omitempty"`
-	Offered     []string  `json:"offered,omitempty"` // ALPN protocols, by the client
-	At          time.Time `json:"at"`                // by this end's clock
-}
-
-// Certificate is what matters of an X.509 certificate to a person who asks why
-// it was refused. Nothing of it is trusted.
-type Certificate struct {
-	Identity  string    `json:"identity,omitempty"` // SPIFFE ID, or other names when it has none
-	Issuer    string    `json:"issuer"`
-	Serial    string    `json:"serial"`
-	NotBefore time.Time `json:"notBefore"`
-	NotAfter  time.Time `json:"notAfter"`
-}
