@@ -1,5 +1,5 @@
 // Package truth makes of what proxies report what people ask: who talks to whom
-// and how ([Links]), who still speaks plaintext ([Plaintext]), what would become
+// and how ([Links]), who still speaks plaintext ([PlaintextOf]), what would become
 // of it all under another policy ([WhatIf]), why a connection failed ([Why]).
 // All of them are views of the same [Facts], so that they cannot disagree.
 //
@@ -25,8 +25,13 @@ type Facts struct {
 	// Connections of all proxies, the newest first.
 	Connections []Connection `json:"connections"`
 	Edges       []mesh.Edge  `json:"edges"` // by EdgeKey
+	// Workloads are those that the edges name, as they were when last seen: some
+	// are no more. By Workload.
+	Workloads []Party `json:"workloads,omitempty"`
 	// Forgotten counts the edges that there was no room for.
 	Forgotten uint64 `json:"forgotten,omitempty"`
+
+	past [][]sample // of Edges, by their index; nil when there is none
 }
 
 // Reporter is a proxy as a source of facts.
@@ -40,6 +45,9 @@ type Reporter struct {
 	// Generation in force there.
 	Generation uint64 `json:"generation"`
 	Dropped    uint64 `json:"dropped,omitempty"`
+	// Complete is from when on no connection of it is missing in Facts; of those
+	// that began before some may be.
+	Complete time.Time `json:"complete"`
 }
 
 // Connection is a mesh.Connection and whose table it is from.
@@ -48,8 +56,18 @@ type Connection struct {
 	mesh.Connection
 }
 
+// Kinds of a Party.
+const (
+	KindWorkload = "workload"
+	KindGateway  = "gateway"
+	KindHost     = "host"    // a node's address: its kubelet, or a pod on its network
+	KindOutside  = "outside" // an address of nobody's
+	KindUnknown  = "unknown" // not even an address
+)
+
 // Party is one end of a link, as well as it is known.
 type Party struct {
+	Kind     string `json:"kind"`
 	Workload string `json:"workload,omitempty"` // NAMESPACE/NAME of the pod
 	Owner    string `json:"owner,omitempty"`    // NAME of its Deployment, or of the pod itself
 	// Namespace of the workload.
@@ -112,17 +130,25 @@ type Plain struct {
 	Why      string        `json:"why"`
 	// Fix is what would make it mutual TLS.
 	Fix string `json:"fix"`
+	// MutualSince is when the client went over to mutual TLS for good: nothing
+	// newer is plaintext. Zero while STRICT would cut it.
+	MutualSince time.Time `json:"mutualSince,omitzero"`
 }
 
+// Hinders reports whether STRICT would cut the client.
+func (p *Plain) Hinders() bool { return p.MutualSince.IsZero() }
+
 // PlainLedger is the answer to "is STRICT safe?": every line of plaintext of the
-// time that is remembered, and the servers that were called in it.
+// time that is remembered, and the servers that were called in it. A line whose
+// client has gone over to mutual TLS stays until it is too old, but does not
+// hinder.
 type PlainLedger struct {
 	At time.Time `json:"at"`
 	// Since is when the ledger begins.
 	Since time.Time `json:"since"`
 	Lines []Plain   `json:"lines"` // by server, the newest first
-	// Servers that were called, by namespace and name. One without a line takes
-	// STRICT and nobody is cut.
+	// Servers that were called, by namespace and name. One without a line that
+	// hinders takes STRICT and nobody is cut.
 	Servers []Called `json:"servers"`
 	// Blind are the meshed workloads whose proxies do not report: of them it says
 	// nothing.
@@ -137,16 +163,18 @@ type Called struct {
 	Name      string `json:"name"`
 	// Meshed servers have a proxy that can demand mutual TLS.
 	Meshed bool `json:"meshed"`
-	// Plain counts its lines.
+	// Plain counts its lines that hinder STRICT.
 	Plain int `json:"plain,omitempty"`
 }
 
 // Graph is who talks to whom, by Deployment.
 type Graph struct {
-	At         time.Time   `json:"at"`
-	Generation uint64      `json:"generation"`
-	Nodes      []GraphNode `json:"nodes"` // by ID
-	Edges      []GraphEdge `json:"edges"` // by From, To, Port
+	At         time.Time `json:"at"`
+	Generation uint64    `json:"generation"`
+	// Window that the figures of the edges are of, in nanoseconds.
+	Window time.Duration `json:"window"`
+	Nodes  []GraphNode   `json:"nodes"` // by ID
+	Edges  []GraphEdge   `json:"edges"` // by From, To, Port
 	// MutualTLS is the share of connections in the graph that are mutual TLS,
 	// 0 to 1; of no connections it is 1.
 	MutualTLS float64 `json:"mutualTLS"`
@@ -160,7 +188,7 @@ type GraphNode struct {
 	ID        string `json:"id"` // NAMESPACE/NAME, or an address or network
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name"`
-	// Kind is "workload", "gateway" or "outside".
+	// Kind as in Party.
 	Kind       string   `json:"kind"`
 	Meshed     bool     `json:"meshed"`
 	Workloads  []string `json:"workloads,omitempty"`

@@ -1,0 +1,177 @@
+package truth
+
+import (
+	"net/netip"
+	"strings"
+
+	"hasp/mesh"
+	"hasp/policy"
+	"hasp/world"
+)
+
+// String is the party as a person calls it: NAME.NAMESPACE of its Deployment,
+// or its address.
+func (p Party) String() string {
+	switch {
+	case p.Workload != "":
+		return policy.WorkloadName(&mesh.Workload{Namespace: p.Namespace, Owner: p.Owner})
+	case p.Kind == KindHost:
+		return "host " + p.Address
+	case p.Address != "":
+		return p.Address
+	}
+	return "unknown addresses"
+}
+
+// ID tells parties apart that a person does not take for the same: NAMESPACE/NAME
+// of the Deployment, or the address.
+func (p Party) ID() string {
+	switch {
+	case p.Workload != "":
+		return p.Namespace + "/" + p.Owner
+	case p.Address != "":
+		return p.Address
+	}
+	return KindUnknown
+}
+
+// is reports whether a person who says name means the party: its pod or
+// Deployment as NAMESPACE/NAME, NAME.NAMESPACE or just NAME, or its address.
+func (p Party) is(name string) bool {
+	if p.Workload == "" {
+		return p.Address != "" && p.Address == name
+	}
+	pod := strings.TrimPrefix(p.Workload, p.Namespace+"/")
+	for _, n := range []string{pod, p.Owner} {
+		if name == n || name == p.Namespace+"/"+n || name == n+"."+p.Namespace {
+			return true
+		}
+	}
+	return false
+}
+
+// places is who is at an address.
+type places struct {
+	pods  map[netip.Addr]*mesh.Workload
+	hosts map[netip.Addr]bool
+}
+
+func placesOf(w *world.World) places {
+	p := places{pods: map[netip.Addr]*mesh.Workload{}, hosts: map[netip.Addr]bool{}}
+	if w == nil {
+		return p
+	}
+	for _, wl := range w.Workloads {
+		for _, a := range wl.Addresses {
+			a = a.Unmap()
+			switch {
+			case wl.HostNetwork:
+				p.hosts[a] = true // whoever of the node it may be
+			case p.pods[a] == nil:
+				p.pods[a] = wl
+			}
+		}
+	}
+	return p
+}
+
+// at is who is at an address, or nil.
+func (p places) at(a netip.Addr) *mesh.Workload {
+	if a = a.Unmap(); p.hosts[a] {
+		return nil
+	}
+	return p.pods[a]
+}
+
+// scene is a World and the facts in it, made ready to be asked who is who.
+type scene struct {
+	w *world.World
+	f *Facts
+	places
+	reporters map[string]*Reporter
+	formerly  map[string]*Party
+}
+
+func sceneOf(w *world.World, f *Facts) *scene {
+	s := &scene{w: w, f: f, places: placesOf(w), reporters: map[string]*Reporter{}, formerly: map[string]*Party{}}
+	for i := range f.Proxies {
+		s.reporters[f.Proxies[i].Node] = &f.Proxies[i]
+	}
+	for i := range f.Workloads {
+		s.formerly[f.Workloads[i].Workload] = &f.Workloads[i]
+	}
+	return s
+}
+
+// workload is the party that a key names, whether it still is there or not.
+func (s *scene) workload(key string) Party {
+	if wl := s.w.Workload(key); wl != nil {
+		return partyOf(s.w, wl)
+	}
+	if p := s.formerly[key]; p != nil {
+		return *p
+	}
+	namespace, name, _ := strings.Cut(key, "/")
+	p := Party{Kind: KindWorkload, Workload: key, Namespace: namespace, Owner: name}
+	if r := s.reporters[key]; r != nil {
+		p.Meshed, p.Identity = true, r.Identity
+	}
+	return p
+}
+
+func partyOf(w *world.World, wl *mesh.Workload) Party {
+	p := Party{Kind: KindWorkload, Workload: wl.Key(), Namespace: wl.Namespace, Owner: wl.Owner, Meshed: wl.Role != mesh.RoleNone}
+	if p.Owner == "" {
+		p.Owner = wl.Name
+	}
+	if wl.Role == mesh.RoleGateway {
+		p.Kind = KindGateway
+	}
+	if p.Meshed {
+		p.Identity = wl.Identity(w.Mesh.TrustDomain)
+	}
+	return p
+}
+
+// address is the party at one.
+func (s *scene) address(a netip.Addr) Party {
+	switch wl := s.at(a); {
+	case !a.IsValid():
+		return Party{Kind: KindUnknown}
+	case wl != nil:
+		p := partyOf(s.w, wl)
+		p.Address = a.Unmap().String()
+		return p
+	case s.hosts[a.Unmap()]:
+		return Party{Kind: KindHost, Address: a.Unmap().String()}
+	}
+	return Party{Kind: KindOutside, Address: a.Unmap().String()}
+}
+
+// peer is the other end of an edge.
+func (s *scene) peer(k *mesh.EdgeKey) Party {
+	switch {
+	case k.Peer != "":
+		return s.workload(k.Peer)
+	case !k.PeerNet.IsValid():
+		return Party{Kind: KindUnknown}
+	case k.PeerNet.IsSingleIP():
+		return s.address(k.PeerNet.Addr())
+	}
+	return Party{Kind: KindOutside, Address: k.PeerNet.String()}
+}
+
+// ends are source and destination of an edge.
+func (s *scene) ends(k *mesh.EdgeKey) (from, to Party) {
+	if k.Direction == mesh.InboundDir {
+		return s.peer(k), s.workload(k.Node)
+	}
+	return s.workload(k.Node), s.peer(k)
+}
+
+// answers reports whether a workload's proxy reports, so that what it does not
+// say is not so.
+func (s *scene) answers(key string) bool {
+	r := s.reporters[key]
+	return r != nil && r.Connected
+}
