@@ -52,7 +52,7 @@ func (o *Objects) Apply(manifests []api.Object, namespace string, remove bool, n
 	var said []Candidate
 	var errs []error
 	for _, m := range manifests {
-		if err := invalid(m); err != nil {
+		if err := invalid(m); err != nil && !remove {
 			errs = append(errs, err)
 			continue
 		}

@@ -267,16 +267,19 @@ const (
 	Upgraded  = "upgraded"  // from plaintext to mutual TLS
 	Weakened  = "weakened"  // from mutual TLS to plaintext
 	Freed     = "freed"     // refused now, let in then
+	Reset     = "reset"     // live connections end, and may come back as they were
 	Unchanged = "unchanged" // not listed
 )
 
 // Effect is what a candidate would do to one client of one server.
 type Effect struct {
-	What        string `json:"what"` // Cut, Upgraded, Weakened, Freed
-	Source      Party  `json:"source"`
-	Destination Party  `json:"destination"`
-	Service     string `json:"service,omitempty"`
-	Port        uint16 `json:"port"`
+	What   string `json:"what"` // Cut, Weakened, Reset, Freed, Upgraded
+	Source Party  `json:"source"`
+	// Pods of Source that it is about, NAMESPACE/NAME; none for an address.
+	Pods        []string `json:"pods,omitempty"`
+	Destination Party    `json:"destination"`
+	Service     string   `json:"service,omitempty"`
+	Port        uint16   `json:"port"`
 	// Live are the connections that would end the moment the candidate is in
 	// force; the client may come back unless What is Cut.
 	Live  int       `json:"live"`

@@ -38,13 +38,10 @@ func New(c *mesh.ProxyConfig) (*Index, error) {
 	x := &Index{
 		Config:      c,
 		TrustDomain: td,
-		ports:       make(map[uint16]mesh.InboundPort, len(c.Inbound.Ports)),
+		ports:       portsOf(c),
 		listeners:   make(map[netip.AddrPort]*Cluster, len(c.Outbound.Listeners)),
 		anyAddr:     make(map[uint16]*Cluster),
 		Clusters:    make(map[string]*Cluster, len(c.Outbound.Clusters)),
-	}
-	for _, p := range c.Inbound.Ports {
-		x.ports[p.Port] = p
 	}
 	for i := range c.Outbound.Clusters {
 		cl, err := NewCluster(&c.Outbound.Clusters[i])
@@ -68,6 +65,23 @@ func New(c *mesh.ProxyConfig) (*Index, error) {
 		}
 	}
 	return x, nil
+}
+
+// Beside is the index of another proxy's configuration with the same Outbound
+// and trust domain, which the two then share: what many proxies have in common
+// is indexed once.
+func (x *Index) Beside(c *mesh.ProxyConfig) *Index {
+	other := *x
+	other.Config, other.ports = c, portsOf(c)
+	return &other
+}
+
+func portsOf(c *mesh.ProxyConfig) map[uint16]mesh.InboundPort {
+	ports := make(map[uint16]mesh.InboundPort, len(c.Inbound.Ports))
+	for _, p := range c.Inbound.Ports {
+		ports[p.Port] = p
+	}
+	return ports
 }
 
 // NewCluster turns the words of a cluster into types.

@@ -1,0 +1,165 @@
+package truth
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networking "istio.io/client-go/pkg/apis/networking/v1"
+
+	"hasp/api"
+	"hasp/mesh"
+	"hasp/policy"
+	"hasp/world"
+)
+
+// maxUnseen is how many services are named whose clients were never seen.
+const maxUnseen = 20
+
+// warnings are what facts cannot tell.
+func (q *question) warnings(relations []*relation) []string {
+	out := slices.Clone(q.then.refused)
+	same := *q.then.w
+	if same.Generation = q.was.w.Generation; q.was.w.Equal(&same) {
+		out = append(out, "the candidate changes nothing that the mesh goes by")
+	}
+	out = append(out, q.unseen(relations)...)
+	out = append(out, lostSubsets(q.was.w, q.then.w)...)
+	return append(out, idle(q.was.w, q.then.w)...)
+}
+
+// unseen are the clients with a sidecar that speak plaintext to what becomes
+// STRICT and were never seen to: the ledger cannot vouch for them.
+func (q *question) unseen(relations []*relation) []string {
+	type pair struct{ from, service string }
+	seen := map[pair]bool{}
+	for _, t := range relations {
+		seen[pair{t.from.Workload, t.service()}] = true
+	}
+	var out []string
+	for _, svc := range q.then.w.Services {
+		if svc.External {
+			continue
+		}
+		own := q.then.w.WorkloadsOf(svc)
+		for _, sp := range svc.Ports {
+			if !strict(q.then.w, svc, sp.Number) || strict(q.was.w, q.was.w.Service(svc.Namespace, svc.Hostname), sp.Number) {
+				continue
+			}
+			for _, group := range audiences(q.then.w) {
+				c := policy.ClientTLS(q.then.w, group[0], group[0].Namespace, svc, sp.Number, "")
+				if !policy.Visible(svc, group[0].Namespace) || c.Auto || c.Mode == mesh.ClientIstioMutual {
+					continue
+				}
+				var names []string
+				var one *mesh.Workload
+				for _, wl := range group {
+					if seen[pair{wl.Key(), svc.Hostname}] || slices.Contains(own, wl) {
+						continue
+					}
+					if name := policy.WorkloadName(wl); !slices.Contains(names, name) {
+						names, one = append(names, name), wl
+					}
+				}
+				if one != nil {
+					out = append(out, fmt.Sprintf("never seen calling %s:%d, and refused if they did: %s; %s",
+						svc.Hostname, sp.Number, few(names), policy.Check(q.then.w, one, svc, sp.Number, "").Why))
+				}
+			}
+		}
+	}
+	if more := len(out) - maxUnseen; more > 0 {
+		out = append(out[:maxUnseen], fmt.Sprintf("and %d more of clients that were never seen", more))
+	}
+	return out
+}
+
+func strict(w *world.World, svc *mesh.Service, port uint16) bool {
+	return svc != nil && policy.ServiceMode(w, svc, port).Mode == mesh.ModeStrict
+}
+
+// audiences are the workloads with a proxy, those together that go by the same
+// DestinationRules.
+func audiences(w *world.World) [][]*mesh.Workload {
+	at := map[string]int{}
+	var out [][]*mesh.Workload
+	for _, wl := range w.Workloads {
+		if wl.Role == mesh.RoleNone {
+			continue
+		}
+		key := strings.Join(append(policy.RulesSelecting(w, wl), wl.Namespace), " ")
+		i, known := at[key]
+		if !known {
+			i = len(out)
+			at[key] = i
+			out = append(out, nil)
+		}
+		out[i] = append(out[i], wl)
+	}
+	return out
+}
+
+// few of a list of names.
+func few(names []string) string {
+	const most = 3
+	if more := len(names) - most; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), more)
+	}
+	return strings.Join(names, ", ")
+}
+
+// lostSubsets are those that a VirtualService routes to and that no
+// DestinationRule defines any more.
+func lostSubsets(before, after *world.World) []string {
+	was := missingSubsets(before)
+	var out []string
+	for _, s := range missingSubsets(after) {
+		if !slices.Contains(was, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func missingSubsets(w *world.World) []string {
+	var out []string
+	for _, v := range w.VirtualServices {
+		for _, d := range destinations(v) {
+			host := d.GetHost()
+			if !strings.Contains(host, ".") {
+				host += "." + v.Namespace + ".svc." + api.DomainSuffix
+			}
+			svc := w.Service(v.Namespace, host)
+			if svc == nil || d.GetSubset() == "" {
+				continue
+			}
+			there := slices.ContainsFunc(policy.Subsets(w, nil, v.Namespace, svc), func(s policy.Subset) bool { return s.Name == d.GetSubset() })
+			text := fmt.Sprintf("VirtualService %s/%s routes to subset %q of %s, which no DestinationRule defines", v.Namespace, v.Name, d.GetSubset(), host)
+			if !there && !slices.Contains(out, text) {
+				out = append(out, text)
+			}
+		}
+	}
+	return out
+}
+
+func destinations(v *networking.VirtualService) []*networkingapi.Destination {
+	var out []*networkingapi.Destination
+	for _, r := range v.Spec.GetHttp() {
+		for _, d := range r.GetRoute() {
+			out = append(out, d.GetDestination())
+		}
+	}
+	for _, r := range v.Spec.GetTcp() {
+		for _, d := range r.GetRoute() {
+			out = append(out, d.GetDestination())
+		}
+	}
+	for _, r := range v.Spec.GetTls() {
+		for _, d := range r.GetRoute() {
+			out = append(out, d.GetDestination())
+		}
+	}
+	return out
+}
