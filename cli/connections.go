@@ -307,11 +307,24 @@ func (c *connections) table(links []truth.Link, now time.Time) *table {
 				requests = strconv.FormatUint(l.Requests, 10)
 			}
 			cells = append(cells, orDash(string(l.Protocol)), requests, orDash(l.Source.Identity), orDash(l.Destination.Identity),
-				orDash(h.Cipher), orDash(h.ALPN), resumed, orDash(l.Source.Address)+" > "+orDash(l.Destination.Address), orDash(l.Seen), orDash(l.Trace))
+				orDash(h.Cipher), orDash(h.ALPN), resumed, sockets(l), orDash(l.Seen), orDash(l.Trace))
 		}
 		t.add(plaintextLetIn(l), append(cells, why(l))...)
 	}
 	return t
+}
+
+// sockets of the connection between the two ends.
+func sockets(l truth.Link) string {
+	switch {
+	case l.AtDestination != nil:
+		return l.AtDestination.Source.String() + " > " + l.AtDestination.Destination.String()
+	case l.AtSource != nil && l.AtSource.Local.IsValid():
+		return l.AtSource.Local.String() + " > " + l.AtSource.Upstream.String()
+	case l.AtSource != nil:
+		return l.AtSource.Source.String() + " > " + l.AtSource.Destination.String()
+	}
+	return "-"
 }
 
 func orDash(s string) string { return cmp.Or(s, "-") }

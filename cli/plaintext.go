@@ -23,14 +23,15 @@ func newPlaintext(e *env) *cobra.Command {
 		Long: `Show the ledger of plaintext: for each server, who reached it without mutual TLS
 in the time that is remembered (30 days unless set otherwise; a restart forgets
 nothing), when first and last, how often, why, and what would fix it. The
-application's own TLS counts too, since STRICT refuses it. The last line says
-whether STRICT is safe: for the servers that were called, it is when there is no
-line. What never happened in that time is not in it.
+application's own TLS counts too, since STRICT refuses it. A client that has gone
+over to mutual TLS is listed with the time since when, and hinders nobody any more.
+The last line says whether STRICT is safe for the servers that were called. What
+never happened in that time is not in it.
 
 WORKLOAD is a server: a pod, a Deployment, or its NAME.NAMESPACE.
 
-The exit status is 0 whatever the ledger says; with --check it is 3 when it has
-a line or a proxy does not report, so that a pipeline stops there.`,
+The exit status is 0 whatever the ledger says; with --check it is 3 when STRICT
+would cut somebody or a proxy does not report, so that a pipeline stops there.`,
 		Example: `  hasp plaintext
   hasp plaintext boards.shop
   hasp plaintext -n shop --check && kubectl apply -f strict.yaml`,
@@ -62,7 +63,7 @@ a line or a proxy does not report, so that a pipeline stops there.`,
 			} else {
 				err = writeLedger(e.Out, ledger, e.colour())
 			}
-			if err == nil && check && (len(ledger.Lines) > 0 || len(ledger.Blind) > 0) {
+			if err == nil && check && (slices.ContainsFunc(ledger.Lines, hinders) || len(ledger.Blind) > 0) {
 				err = exitError(3)
 			}
 			return err
@@ -72,7 +73,7 @@ a line or a proxy does not report, so that a pipeline stops there.`,
 	fs := cmd.Flags()
 	fs.StringVarP(&namespace, "namespace", "n", "", "only servers of this namespace")
 	fs.StringVarP(&output, "output", "o", "", "json for the same as JSON")
-	fs.BoolVar(&check, "check", false, "exit status 3 when there is plaintext")
+	fs.BoolVar(&check, "check", false, "exit status 3 when STRICT would cut somebody")
 	return cmd
 }
 
@@ -109,6 +110,9 @@ func limitLedger(l *truth.PlainLedger, workload, namespace string) error {
 	}
 	return nil
 }
+
+// hinders: STRICT would cut the client.
+func hinders(p truth.Plain) bool { return p.Hinders() }
 
 // writeLedger for a person.
 func writeLedger(out io.Writer, l *truth.PlainLedger, colour bool) error {
@@ -155,6 +159,10 @@ func writePlain(b *strings.Builder, p truth.Plain, now time.Time) {
 		open = fmt.Sprintf(", %d open now", p.Open)
 	}
 	fmt.Fprintf(b, "  from %s%s: %s, first %s, last %s (%s ago)%s\n", printable(partyName(p.Source)), what, times, moment(p.First), moment(p.Last), howLong(now.Sub(p.Last)), open)
+	if !hinders(p) {
+		fmt.Fprintf(b, "    mutual TLS since %s\n", moment(p.MutualSince))
+		return
+	}
 	if p.Why != "" {
 		fmt.Fprintf(b, "    why  %s\n", printable(p.Why))
 	}
@@ -165,7 +173,13 @@ func writePlain(b *strings.Builder, p truth.Plain, now time.Time) {
 
 // safety is what the ledger says about STRICT.
 func safety(l *truth.PlainLedger) string {
-	watched := spelled(l.At.Sub(l.Since))
+	newest := l.Since
+	for _, p := range l.Lines {
+		if p.Last.After(newest) {
+			newest = p.Last
+		}
+	}
+	watched, quiet := spelled(l.At.Sub(l.Since)), spelled(l.At.Sub(newest))
 	var unsafe, safe, bare []string
 	for _, s := range l.Servers {
 		name := printable(s.Name + "." + s.Namespace)
@@ -180,7 +194,7 @@ func safety(l *truth.PlainLedger) string {
 	}
 	var says []string
 	switch {
-	case len(l.Lines) > 0:
+	case len(unsafe) > 0:
 		says = append(says, fmt.Sprintf("STRICT is not safe for %d of the %d servers that were called in %s: %s.", len(unsafe), len(l.Servers), watched, listed(unsafe)))
 		if len(safe) > 0 {
 			says = append(says, fmt.Sprintf("It is safe for %s.", listed(safe)))
@@ -188,11 +202,11 @@ func safety(l *truth.PlainLedger) string {
 	case len(l.Servers) == 0 || l.Since.IsZero():
 		says = append(says, "Nothing was called yet, so nothing can be said about STRICT.")
 	case len(safe) == 1:
-		says = append(says, fmt.Sprintf("No plaintext for %s: STRICT is safe for the one server that was called, %s.", watched, safe[0]))
+		says = append(says, fmt.Sprintf("No plaintext for %s: STRICT is safe for the one server that was called, %s.", quiet, safe[0]))
 	case len(safe) > 0:
-		says = append(says, fmt.Sprintf("No plaintext for %s: STRICT is safe for all %d servers that were called.", watched, len(safe)))
+		says = append(says, fmt.Sprintf("No plaintext for %s: STRICT is safe for all %d servers that were called.", quiet, len(safe)))
 	default:
-		says = append(says, fmt.Sprintf("No plaintext for %s.", watched))
+		says = append(says, fmt.Sprintf("No plaintext for %s.", quiet))
 	}
 	if len(bare) > 0 {
 		says = append(says, fmt.Sprintf("No sidecar could enforce STRICT at %s.", listed(bare)))

@@ -129,6 +129,17 @@ func TestConnectionsOf(t *testing.T) {
 	}
 }
 
+// TestWentOver: a client that went over to mutual TLS hinders nobody.
+func TestWentOver(t *testing.T) {
+	l := someLedger()
+	l.Lines, l.Servers = l.Lines[2:], []truth.Called{{Namespace: "shop", Name: "boards", Meshed: true}}
+	l.Blind = nil
+	const want = "No plaintext for 8 days: STRICT is safe for the one server that was called, boards.shop."
+	if got := safety(l); got != want {
+		t.Error(got)
+	}
+}
+
 // TestFollow: without a terminal what is new or changed is appended, and an
 // unchanged row is not said again.
 func TestFollow(t *testing.T) {
@@ -176,6 +187,8 @@ func someLedger() *truth.PlainLedger {
 			{Source: rogue, Destination: boards, Port: 8080, First: noon.Add(-50 * time.Hour), Last: noon.Add(-time.Minute), Count: 14, Open: 1, Security: mesh.Plaintext,
 				Why: "rogue.lab has no sidecar", Fix: "give rogue.lab a sidecar"},
 			{Source: nobody, Destination: boards, Port: 8080, First: noon.Add(-time.Hour), Last: noon.Add(-time.Hour), Count: 1, Security: mesh.PassedTLS, Why: "it speaks TLS of its own"},
+			{Source: web, Destination: boards, Port: 8080, First: noon.Add(-9 * 24 * time.Hour), Last: noon.Add(-8 * 24 * time.Hour), Count: 3, Security: mesh.Plaintext,
+				MutualSince: noon.Add(-7 * 24 * time.Hour)},
 		},
 		Servers: []truth.Called{{Namespace: "shop", Name: "boards", Meshed: true, Plain: 2}, {Namespace: "shop", Name: "web", Meshed: true}, {Namespace: "lab", Name: "old"}},
 		Blind:   []string{"shop/silent"},
@@ -209,9 +222,9 @@ func TestIsStrictSafe(t *testing.T) {
 
 func TestLimitLedger(t *testing.T) {
 	for _, c := range []struct{ workload, namespace, want string }{
-		{"boards", "", "2 lines of boards.shop"},
-		{"boards.shop", "", "2 lines of boards.shop"},
-		{"shop/boards-1", "", "2 lines of boards.shop"},
+		{"boards", "", "3 lines of boards.shop"},
+		{"boards.shop", "", "3 lines of boards.shop"},
+		{"shop/boards-1", "", "3 lines of boards.shop"},
 		{"web", "shop", "0 lines of web.shop"},
 		{"", "lab", "0 lines of old.lab"},
 		{"rogue", "", "nobody called rogue since 2026-11-12 12:00:00; there were calls of boards.shop, old.lab, web.shop"},
@@ -259,7 +272,7 @@ func TestPostmortem(t *testing.T) {
 
 func TestWhyUnknown(t *testing.T) {
 	v := fakeViews{"GET /why": truth.Postmortem{}}.client(t)
-	if _, err := askWhy(t.Context(), v, " 12AB "); err == nil || err.Error() != "no connection 12ab is known: nobody knows 12ab" {
+	if _, err := askWhy(t.Context(), v, " 12AB "); err == nil || err.Error() != "nobody knows 12ab" {
 		t.Error(err)
 	}
 }

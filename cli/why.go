@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -68,13 +67,7 @@ hasp connections -o wide, and in the dashboard. It is the same at both ends.`,
 }
 
 func askWhy(ctx context.Context, v *viewClient, id string) (*truth.Postmortem, error) {
-	id = strings.ToLower(strings.TrimSpace(id))
-	p, err := v.Why(ctx, id)
-	var unknown errUnknown
-	if errors.As(err, &unknown) {
-		return nil, fmt.Errorf("no connection %s is known: %s", id, cmp.Or(unknown.text, "what ended is forgotten after a while"))
-	}
-	return p, err
+	return v.Why(ctx, strings.ToLower(strings.TrimSpace(id)))
 }
 
 // writePostmortem for a person.
