@@ -11,7 +11,7 @@ import (
 
 // Apply puts a configuration in force, whole or not at all: all that can fail
 // happens before the swap. Then every live connection is asked again, and those
-// that the new configuration forbids are reset; the others never notice. The
+// that the new configuration forbids end (cut.go); the others never notice. The
 // proxy owns c afterwards.
 func (p *Proxy) Apply(c *mesh.ProxyConfig) error {
 	if c == nil {
@@ -35,25 +35,6 @@ func (p *Proxy) Apply(c *mesh.ProxyConfig) error {
 	p.metrics.generation.Set(float64(c.Generation))
 	p.log.Info("configuration applied", slog.Uint64("generation", c.Generation), slog.Int("cut", cut))
 	return nil
-}
-
-// sweep asks every live connection again and returns how many it cut. A
-// connection that has not learned yet what it carries is left to settle, which
-// reads the new settings.
-func (p *Proxy) sweep(s *settings) int {
-	cut := 0
-	for _, r := range p.table.rows() {
-		f := r.snapshot()
-		if f.Security == mesh.Unknown {
-			r.hurry(s, p.cfg.HandshakeTimeout)
-			continue
-		}
-		if v := decide(s, &f); !v.Allow && r.cutOff(v, s.config.Generation) {
-			cut++
-			p.metrics.cut.Inc()
-		}
-	}
-	return cut
 }
 
 // settle decides whether a connection whose facts are known may live. It

@@ -17,7 +17,7 @@ type againTransport struct {
 // RoundTrip implements http.RoundTripper.
 func (t *againTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	for left := maxAgain; ; left-- {
-		t.q.row.Store(nil)
+		t.q.travelsOn(nil)
 		res, err := t.next.RoundTrip(r)
 		if err == nil || left == 0 || !safe(r.Method) || r.Body != nil && r.Body != http.NoBody || r.Context().Err() != nil {
 			return res, err

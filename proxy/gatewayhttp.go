@@ -99,7 +99,7 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, q *request, rt *
 	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
 			if c, ok := info.Conn.(*gatewayConn); ok {
-				q.row.Store(c.row)
+				q.travelsOn(c.row)
 			}
 		},
 	})
@@ -117,6 +117,16 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, q *request, rt *
 		ErrorLog:     p.gateways.errorLog,
 	}
 	rp.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// travelsOn notes the connection that carries the request, nil for none any more.
+func (q *request) travelsOn(r *row) {
+	if r != nil {
+		r.carries.Add(1)
+	}
+	if before := q.row.Swap(r); before != nil {
+		before.carries.Add(-1)
+	}
 }
 
 // failed answers for an upstream that did not, in Envoy's words.
@@ -158,6 +168,7 @@ func (p *Proxy) finishRequest(q *request, w *countingWriter) {
 	} else {
 		p.metrics.exchange(se, x)
 	}
+	q.travelsOn(nil)
 }
 
 // seriesFor is the upstream connection's series, or one made for a request that

@@ -27,8 +27,10 @@ type httpWatch struct {
 	emit func(exchange)
 
 	count atomic.Uint64
+	gate  gate // shut while no new request may pass
 
 	mu       sync.Mutex
+	seen     uint64    // bytes from the upstream
 	opaque   bool      // cannot be followed, or is no HTTP any more
 	waiting  []pending // requests whose response has not ended
 	started  time.Time // of the request whose head is passing by
@@ -51,13 +53,34 @@ func newHTTPWatch(now func() time.Time, emit func(exchange)) *httpWatch {
 	return w
 }
 
-func (w *httpWatch) fromClient(p []byte) { w.feed(&w.request, p) }
-
-func (w *httpWatch) fromUpstream(p []byte) { w.feed(&w.response, p) }
-
-func (w *httpWatch) feed(f *framer, p []byte) {
+// fromClient returns when the bytes may pass on.
+func (w *httpWatch) fromClient(p []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for {
+		shut, over := w.gate.state()
+		if over {
+			return // these bytes reach nobody
+		}
+		if shut == nil {
+			break
+		}
+		w.mu.Unlock()
+		<-shut
+		w.mu.Lock()
+	}
+	w.feed(&w.request, p)
+}
+
+func (w *httpWatch) fromUpstream(p []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seen += uint64(len(p))
+	w.feed(&w.response, p)
+}
+
+// feed follows a direction. Callers hold mu.
+func (w *httpWatch) feed(f *framer, p []byte) {
 	if w.opaque {
 		return
 	}
@@ -139,14 +162,36 @@ func (w *httpWatch) finish(code int, broken string) {
 	}
 }
 
+// hold lets no more requests pass, if requests have passed whole and wait for
+// their responses. Until the gate is open the client is not
+// heard.
+func (w *httpWatch) hold() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.opaque || len(w.waiting) == 0 || w.request.state != stateIdle {
+		return false
+	}
+	w.gate.shut()
+	return true
+}
+
+// finished tells whether no request waits for its response any more, when that
+// many bytes have been sent to the client.
+func (w *httpWatch) finished(sent uint64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.waiting) == 0 && sent >= w.seen
+}
+
 // requests is how many were seen.
 func (w *httpWatch) requests() uint64 { return w.count.Load() }
 
-// stopped is true once there is nothing to follow any more.
+// stopped is true once there is nothing to follow any more, nor to hold.
 func (w *httpWatch) stopped() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.opaque
+	shut, _ := w.gate.state()
+	return w.opaque && shut == nil
 }
 
 // isHTTP is false for a connection that turned out to be something else.
@@ -154,4 +199,37 @@ func (w *httpWatch) isHTTP() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.count.Load() > 0 || !w.opaque
+}
+
+// gate is open at first.
+type gate struct {
+	mu     sync.Mutex
+	closed chan struct{} // not nil while it is shut; closed when it opens
+	over   bool
+}
+
+func (g *gate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed == nil && !g.over {
+		g.closed = make(chan struct{})
+	}
+}
+
+// open lets go who waits; over says that the connection has ended.
+func (g *gate) open(over bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.over = over
+	if g.closed != nil {
+		close(g.closed)
+		g.closed = nil
+	}
+}
+
+// state has a channel while the gate is shut, which ends when it opens.
+func (g *gate) state() (shut <-chan struct{}, over bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closed, g.over
 }

@@ -99,6 +99,10 @@ type Config struct {
 	// DrainTimeout is how long Run, once cancelled, lets connections end by
 	// themselves, unless mesh-wide settings say otherwise. Default 5 s.
 	DrainTimeout time.Duration
+	// CutGrace is how long a connection that a new configuration forbids only for
+	// want of mutual TLS may take to finish the HTTP response it is in. Default
+	// 250 ms.
+	CutGrace time.Duration
 	// MaxConnections at a time; more are reset. Default 65536.
 	MaxConnections int
 }
@@ -119,6 +123,7 @@ func (c *Config) setDefaults() {
 	def(&c.HandshakeTimeout, 10*time.Second)
 	def(&c.Hold, 30*time.Millisecond)
 	def(&c.DrainTimeout, 5*time.Second)
+	def(&c.CutGrace, 250*time.Millisecond)
 	if c.ProbeDoor == 0 {
 		c.ProbeDoor = mesh.ProbeDoor
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"hasp/mesh"
-	"hasp/policy/judge"
 	"hasp/proxy/relay"
 )
 
@@ -20,6 +19,7 @@ type row struct {
 	slot    int // in table.live, under the table's lock
 	account account
 	told    told
+	carries atomic.Int32 // requests of a gateway
 	// revision grows with every change of facts.
 	revision atomic.Uint32
 
@@ -35,6 +35,8 @@ type row struct {
 	cut           bool
 	ended         bool
 	helloSeen     bool // the trace is of a ClientHello
+	// finishBy is set while it may only finish the response it is in (cut.go).
+	finishBy time.Time
 }
 
 // start is when it was opened, which never changes.
@@ -124,21 +126,6 @@ func (r *row) end(now time.Time) mesh.Connection {
 	r.facts.End = now
 	r.ended = true
 	return r.merged()
-}
-
-// cutOff resets a live connection. It reports whether this call did it.
-func (r *row) cutOff(v judge.Verdict, generation uint64) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.cut || r.ended {
-		return false
-	}
-	r.cut = true
-	r.facts.Allowed = false
-	r.facts.Why = v.Why
-	r.facts.Mode, r.facts.Rule, r.facts.Generation = v.Mode, v.Rule, generation
-	r.closeSockets(true)
-	return true
 }
 
 func (r *row) closeSockets(reset bool) {

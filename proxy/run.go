@@ -114,6 +114,7 @@ func (r *row) reset(why string) {
 	}
 	r.cut = true
 	r.facts.Why = why
+	r.letGo()
 	for _, c := range []*net.TCPConn{r.client, r.upstream} {
 		if c != nil {
 			relay.Reset(c)
