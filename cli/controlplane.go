@@ -22,6 +22,8 @@ type controlPlaneFlags struct {
 	xds, webhook, health, metrics, admin        int
 	lifetime, drain                             time.Duration
 	caAddress, caName, caTokenFile, caRootsFile string
+	ledger                                      string
+	ledgerDays                                  int
 }
 
 func newControlPlane(e *env) *cobra.Command {
@@ -53,11 +55,13 @@ cacerts in istio-system, else one of its own in istio-ca-secret; with
 	fs.IntVar(&f.webhook, "webhook-port", 15017, "port of the webhooks")
 	fs.IntVar(&f.health, "health-port", 15021, "port of /healthz/ready and /healthz/live")
 	fs.IntVar(&f.metrics, "metrics-port", 15014, "port of /metrics")
-	fs.IntVar(&f.admin, "admin-port", 15000, "port on 127.0.0.1 of /status and /debug/pprof")
+	fs.IntVar(&f.admin, "admin-port", 15000, "port on 127.0.0.1 of /status, the views of the facts and /debug/pprof")
 	fs.StringVar(&f.caAddress, "ca-address", "", "`HOST:PORT` of the authority that signs instead of this one")
 	fs.StringVar(&f.caName, "ca-name", "", "DNS name that authority presents (default the host of --ca-address)")
 	fs.StringVar(&f.caTokenFile, "ca-token-file", "/var/run/secrets/tokens/istio-token", "`FILE` with the token shown to that authority")
 	fs.StringVar(&f.caRootsFile, "ca-roots-file", "/var/run/secrets/istio/root-cert.pem", "`FILE` with the roots that authority is verified against")
+	fs.StringVar(&f.ledger, "ledger", "", "`FILE` in which it keeps who talked to whom")
+	fs.IntVar(&f.ledgerDays, "ledger-days", 30, "how long it remembers that")
 	return cmd
 }
 
@@ -69,7 +73,10 @@ func controlPlane(ctx context.Context, e *env, f *controlPlaneFlags) error {
 	if f.pod == "" {
 		return usageError{errors.New("name this replica with --pod; in a pod POD_NAME does")}
 	}
-	cfg := cluster.Config{Pod: f.pod, CertLifetime: f.lifetime, Drain: f.drain, Log: log}
+	if f.ledgerDays < 1 {
+		return usageError{fmt.Errorf("--ledger-days %d: give at least 1", f.ledgerDays)}
+	}
+	cfg := cluster.Config{Pod: f.pod, CertLifetime: f.lifetime, Drain: f.drain, Log: log, Ledger: f.ledger, LedgerDays: f.ledgerDays}
 	if f.caAddress != "" {
 		host, _, err := net.SplitHostPort(f.caAddress)
 		if err != nil {

@@ -56,6 +56,7 @@ func (f *upFlags) register(e *env, cmd *cobra.Command) {
 	fs.StringVar(&f.EtcdCA, "etcd-cafile", "", "CA of that etcd")
 	fs.StringVar(&f.EtcdCert, "etcd-certfile", "", "client certificate for that etcd")
 	fs.StringVar(&f.EtcdKey, "etcd-keyfile", "", "key of the client certificate")
+	fs.IntVar(&f.LedgerDays, "ledger-days", 30, "how long it is remembered who talked to whom")
 	fs.DurationVar(&f.History, "history", 0, "how long every revision of an object stays readable (embedded etcd)")
 }
 
@@ -65,6 +66,9 @@ func (f *upFlags) options(e *env) (local.Options, error) {
 	o.Dir, o.Bin = absolute(e.Dir, e.state), e.bin()
 	if o.CertLifetime < 30*time.Second {
 		return o, usageError{fmt.Errorf("--cert-lifetime %s is too short; give at least 30s", o.CertLifetime)}
+	}
+	if o.LedgerDays < 1 {
+		return o, usageError{fmt.Errorf("--ledger-days %d: give at least 1", o.LedgerDays)}
 	}
 	o.Path = lookup(e.Environ, "PATH")
 	if f.app != "none" {

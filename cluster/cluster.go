@@ -55,7 +55,7 @@ type Listeners struct {
 	Webhook net.Listener // 15017: /inject and /validate, TLS
 	Health  net.Listener // 15021: /healthz/ready and /healthz/live
 	Metrics net.Listener // 15014: /metrics
-	Admin   net.Listener // 15000, on the loopback interface: /status, /debug/pprof
+	Admin   net.Listener // 15000, on the loopback interface: /status, the views, /debug/pprof
 }
 
 // close what is open still: a port is served only once there is a certificate.
@@ -79,7 +79,11 @@ type Config struct {
 	// Drain is how long a replica that stops goes on serving after it said it
 	// is not ready, so that nobody is sent to it any more; 0 is DefaultDrain.
 	Drain time.Duration
-	Log   *slog.Logger
+	// Ledger is the file of who talked to whom, or empty; LedgerDays is how long
+	// that is remembered, 0 is 30.
+	Ledger     string
+	LedgerDays int
+	Log        *slog.Logger
 }
 
 // DefaultDrain is longer than kube-proxies and the API server take to hear that

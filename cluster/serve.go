@@ -99,7 +99,8 @@ func (p *plane) status() (Status, error) {
 	return s, nil
 }
 
-// admin is for whoever is on this machine already, or comes by port-forward.
+// admin is for whoever is on this machine already, or comes by port-forward:
+// how this replica is, and the views of the facts (control.Views).
 func (p *plane) admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
@@ -110,6 +111,14 @@ func (p *plane) admin() http.Handler {
 		}
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(s)
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		work := p.working.Load()
+		if work == nil {
+			http.Error(w, p.ready().Error(), http.StatusServiceUnavailable)
+			return
+		}
+		work.views.ServeHTTP(w, r)
 	})
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)

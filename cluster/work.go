@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -34,6 +35,7 @@ const streamAge = 30 * time.Minute
 // work is what serves once the mesh's settings and authority are known.
 type work struct {
 	control *control.Control
+	views   http.Handler // of the facts
 	// signer is the mesh's authority; nil when a foreign one signs.
 	signer *authority
 	// foreign asks that one for our own certificate.
@@ -114,8 +116,12 @@ func (p *plane) prepare(ctx context.Context) (*work, error) {
 	cfg := control.Config{
 		Client: p.dynamic, TrustDomain: td.Name(), StatusByLeader: true, StreamAge: streamAge,
 		// Gateways' certificates are beside the gateways, which are here.
-		Scope: source.Scope{Secrets: []string{Namespace}},
-		Log:   p.cfg.Log,
+		Scope:      source.Scope{Secrets: []string{Namespace}},
+		LedgerDays: p.cfg.LedgerDays,
+		Log:        p.cfg.Log,
+	}
+	if p.cfg.Ledger != "" {
+		cfg.Ledger = control.LedgerFile(p.cfg.Ledger)
 	}
 	if port, ok := p.cfg.Listeners.Metrics.Addr().(*net.TCPAddr); ok {
 		cfg.Others = (&others{
@@ -151,6 +157,7 @@ func (p *plane) prepare(ctx context.Context) (*work, error) {
 	if w.control, err = control.New(cfg); err != nil {
 		return nil, err
 	}
+	w.views = w.control.Views()
 	return w, nil
 }
 

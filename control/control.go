@@ -69,6 +69,10 @@ type Config struct {
 	// StreamAge is how long a proxy stays before it is asked to connect anew, to
 	// whichever control plane then answers; 0 is for ever.
 	StreamAge time.Duration
+	// Ledger keeps what the book of facts must not forget; nil keeps nothing.
+	Ledger Ledger
+	// LedgerDays is how long it is kept after it was last seen; 0 is 30.
+	LedgerDays int
 	// Scope is how much of the cluster is read; the zero value is all of it.
 	Scope source.Scope
 	Log   *slog.Logger
@@ -86,9 +90,14 @@ type Control struct {
 	dirty   chan struct{}
 	current atomic.Pointer[snapshot]
 	timings timings
-	ready   chan struct{}
-	rebuilt chan struct{} // there is a new World
-	told    chan struct{} // what objects' statuses say may have changed
+
+	facts     *facts
+	timeline  timeline
+	listeners atomic.Int64  // of events
+	ended     chan struct{} // Run ends: listeners must not hold up an HTTP server
+	ready     chan struct{}
+	rebuilt   chan struct{} // there is a new World
+	told      chan struct{} // what objects' statuses say may have changed
 
 	mu      sync.Mutex
 	firstAt time.Time // first change not yet in a World
@@ -97,6 +106,7 @@ type Control struct {
 // snapshot is a World with what went wrong on the way to it.
 type snapshot struct {
 	world    *world.World
+	read     *source.Objects // that it was built from
 	compiler *compile.Compiler
 	problems []source.Problem
 	// unserved is what gateways leave out.
@@ -116,7 +126,9 @@ func New(cfg Config) (*Control, error) {
 		cfg.TrustDomain = cfg.CA.TrustDomain().Name()
 	}
 	c := &Control{cfg: cfg, dirty: make(chan struct{}, 1), ready: make(chan struct{}),
-		rebuilt: make(chan struct{}, 1), told: make(chan struct{}, 1)}
+		rebuilt: make(chan struct{}, 1), told: make(chan struct{}, 1),
+		facts: newFacts(cfg.LedgerDays), ended: make(chan struct{})}
+	openLedger(cfg.Ledger, c.facts, cfg.Log)
 	var err error
 	c.watcher, err = source.NewWatcher(cfg.Client, cfg.Scope, cfg.Log, c.changed)
 	if err != nil {
@@ -147,6 +159,7 @@ func (c *Control) Run(ctx context.Context) error {
 	g.Go(func() error { return c.build(ctx) })
 	g.Go(func() error { return c.serve(ctx) })
 	g.Go(func() error { return c.followProxies(ctx) })
+	g.Go(func() error { return c.keepFacts(ctx) })
 	if !c.cfg.StatusByLeader {
 		g.Go(func() error { return c.WriteStatus(ctx) })
 	}
@@ -220,8 +233,12 @@ func (c *Control) rebuild() {
 		w.Generation = old.world.Generation
 		if old.world.Equal(w) && slices.Equal(old.problems, problems) {
 			same := *old
-			same.objects = written
+			same.objects, same.read = written, objects
 			c.current.Store(&same)
+			if c.timeline.compare(objects, w.Generation, time.Now()) {
+				signal(c.rebuilt)
+				c.facts.worldChanged()
+			}
 			signal(c.told)
 			return
 		}
@@ -236,8 +253,10 @@ func (c *Control) rebuild() {
 	for _, d := range unserved {
 		c.cfg.Log.Warn("not served", slog.String("object", d.Object.String()), slog.String("why", d.Message))
 	}
-	c.current.Store(&snapshot{w, compiler, problems, unserved, written, identities(w)})
+	c.current.Store(&snapshot{w, objects, compiler, problems, unserved, written, identities(w)})
 	c.timings.built(next, since, time.Now())
+	c.timeline.compare(objects, next, time.Now())
+	c.facts.worldChanged()
 	c.xds.Notify(next)
 	signal(c.rebuilt)
 }

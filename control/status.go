@@ -105,6 +105,7 @@ func (c *Control) proxiesChanged(w *world.World) {
 	}
 	if p := progressOf(proxies, w.Generation); !p.Behind && len(p.Refused) == 0 {
 		c.timings.enforced(w.Generation, time.Now())
+		c.timeline.enforced(w.Generation, time.Now())
 	}
 	signal(c.told)
 }

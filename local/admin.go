@@ -21,7 +21,8 @@ type Status struct {
 }
 
 // admin serves the daemon's own commands on a socket that only the owner of the
-// state directory can reach: GET /status, POST /stop.
+// state directory can reach: GET /status, POST /stop, and the views of the facts
+// (control.Views).
 func (d *daemon) admin(ctx context.Context, stop func()) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", d.serveStatus)
@@ -29,6 +30,7 @@ func (d *daemon) admin(ctx context.Context, stop func()) error {
 		w.WriteHeader(http.StatusAccepted)
 		stop()
 	})
+	mux.Handle("/", d.control.Views())
 	ln, err := listenUnix(filepath.Join(d.o.Dir, adminSock))
 	if err != nil {
 		return fmt.Errorf("the admin socket: %w", err)

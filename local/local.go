@@ -49,6 +49,8 @@ type Options struct {
 	// History is how long every revision of an object stays readable; 0 keeps
 	// the API server's five minutes.
 	History time.Duration `json:"history,omitempty"`
+	// LedgerDays is how long it is remembered who talked to whom; 0 is 30.
+	LedgerDays int `json:"ledgerDays,omitempty"`
 }
 
 // State is what a running daemon left in the directory for others to find.
@@ -80,6 +82,7 @@ const (
 	stateFile = "state.json"
 	logFile   = "daemon.log"
 	adminSock = "admin.sock"
+	factsFile = "ledger.json"
 )
 
 // ErrNotRunning is what Find returns when no daemon holds the directory.

@@ -38,9 +38,10 @@ func trim(v any) {
 	if !ok {
 		return
 	}
+	writers := lastWrite(m.GetManagedFields())
 	m.SetManagedFields(nil)
 	m.SetAnnotations(only(m.GetAnnotations(), annotationsRead...))
-	switch v := v.(type) {
+	switch v := v.(type) { // of configuration it matters who wrote it
 	case *corev1.Pod:
 		trimPod(v)
 	case *corev1.Service:
@@ -51,8 +52,29 @@ func trim(v any) {
 		v.Data, v.BinaryData = only(v.Data, api.MeshConfigKey), nil
 		if v.Name != api.MeshConfigName {
 			v.Data = nil
+			return
+		}
+		m.SetManagedFields(writers)
+	case *corev1.Namespace, *discoveryv1.EndpointSlice:
+	default:
+		m.SetManagedFields(writers)
+	}
+}
+
+// lastWrite keeps who wrote last what the object asks for, and when. What a
+// controller writes into its status says nothing of the object.
+func lastWrite(list []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
+	var last *metav1.ManagedFieldsEntry
+	for i := range list {
+		e := &list[i]
+		if e.Subresource == "" && e.Time != nil && (last == nil || last.Time.Before(e.Time)) {
+			last = e
 		}
 	}
+	if last == nil {
+		return nil
+	}
+	return []metav1.ManagedFieldsEntry{{Manager: last.Manager, Operation: last.Operation, Time: last.Time}}
 }
 
 // annotationsRead are all annotations that hasp reads of an object of a
