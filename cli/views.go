@@ -140,11 +140,17 @@ func (v *viewClient) Timeline(ctx context.Context) ([]truth.Change, error) {
 	return get[[]truth.Change](ctx, v, "/timeline", nil)
 }
 
-// WhatIf asks what a candidate, manifests as YAML, would do.
-func (v *viewClient) WhatIf(ctx context.Context, manifests []byte) (*truth.Answer, error) {
+// WhatIf asks what would become of everybody if a candidate, manifests as YAML,
+// were applied or, with remove, deleted. Objects that do not say their namespace
+// are in the given one.
+func (v *viewClient) WhatIf(ctx context.Context, manifests []byte, namespace string, remove bool) (*truth.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, viewsTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, v.base+"/what-if", bytes.NewReader(manifests))
+	q := url.Values{"namespace": {namespace}}
+	if remove {
+		q.Set("delete", "true")
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, v.base+"/what-if?"+q.Encode(), bytes.NewReader(manifests))
 	if err != nil {
 		return nil, err
 	}

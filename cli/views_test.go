@@ -58,7 +58,7 @@ func TestViews(t *testing.T) {
 	if g, err := v.Graph(ctx, time.Minute); err != nil || g.Lock != "closed" {
 		t.Errorf("graph: %v, %v", g, err)
 	}
-	if a, err := v.WhatIf(ctx, []byte("kind: x")); err != nil || len(a.Objects) != 1 {
+	if a, err := v.WhatIf(ctx, []byte("kind: x"), "shop", false); err != nil || len(a.Objects) != 1 {
 		t.Errorf("what-if: %v, %v", a, err)
 	}
 	_, err := v.Why(ctx, "1234")

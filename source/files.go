@@ -44,25 +44,51 @@ func FromFiles(in io.Reader, namespace string, paths ...string) (*world.World, [
 // FromFiles finds them, and validates none. The objects without an error are
 // returned beside the errors of the others.
 func ReadManifests(in io.Reader, paths ...string) ([]api.Object, error) {
-	var files []string
-	for _, p := range paths {
-		found, err := manifests(p)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, found...)
+	files, err := ReadFiles(in, paths...)
+	if err != nil {
+		return nil, err
 	}
 	var objects []api.Object
 	var errs []error
 	for _, f := range files {
-		data, err := readAll(in, f)
-		if err != nil {
-			return nil, err
-		}
-		found, err := api.Decode(f, data)
+		found, err := api.Decode(f.Name, f.Data)
 		objects, errs = append(objects, found...), append(errs, err)
 	}
 	return objects, errors.Join(errs...)
+}
+
+// File is a file of manifests as it was read.
+type File struct {
+	Name string
+	Data []byte
+}
+
+// ReadFiles reads what ReadManifests decodes.
+func ReadFiles(in io.Reader, paths ...string) ([]File, error) {
+	var out []File
+	for _, p := range paths {
+		names, err := manifests(p)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			data, err := readAll(in, name)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, File{name, data})
+		}
+	}
+	return out, nil
+}
+
+// Validate the objects of manifests, each finding with its file and line.
+func Validate(objects []api.Object) error {
+	var errs []error
+	for _, o := range objects {
+		errs = append(errs, invalid(o))
+	}
+	return errors.Join(errs...)
 }
 
 // invalid is what api.Validate finds, each finding with its file and line.
