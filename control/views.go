@@ -20,6 +20,7 @@ const VersionHeader = "X-Hasp-Version"
 //	GET  /connections?workload=W   []truth.Link
 //	GET  /plaintext                truth.PlainLedger
 //	GET  /timeline                 []truth.Change, the newest first
+//	POST /what-if?namespace=&delete=  manifests -> truth.Answer
 //	GET  /events                   server-sent: "facts", with the version
 func (c *Control) Views() http.Handler {
 	mux := http.NewServeMux()
@@ -42,6 +43,7 @@ func (c *Control) Views() http.Handler {
 		return truth.PlaintextOf(w, f), nil
 	})
 	view("GET /timeline", func(*http.Request, *world.World, *truth.Facts) (any, error) { return list(c.timeline.newest()), nil })
+	view("POST /what-if", func(r *http.Request, _ *world.World, _ *truth.Facts) (any, error) { return c.whatIf(r) })
 	mux.HandleFunc("GET /events", c.events)
 	return mux
 }
