@@ -365,7 +365,7 @@ func (b *Book) collect() *Facts {
 	slices.SortFunc(lines, func(x, y *line) int { return compareKeys(&x.edge.EdgeKey, &y.edge.EdgeKey) })
 	for _, l := range lines {
 		f.Edges = append(f.Edges, l.whole())
-		f.past = append(f.past, l.past)
+		f.history = append(f.history, history{l.changed, l.past})
 	}
 	for _, key := range slices.Sorted(maps.Keys(b.known)) {
 		f.Workloads = append(f.Workloads, b.known[key])

@@ -83,30 +83,40 @@ func TestRefused(t *testing.T) {
 
 // TestSums: what a line's sums become, told in two reports.
 func TestSums(t *testing.T) {
-	at := func(first, last time.Duration, n uint64) mesh.Edge {
-		return outEdge(mesh.MutualTLS, after(first), after(last), n)
+	type told struct {
+		at, first, last time.Duration
+		n               uint64
 	}
 	for name, c := range map[string]struct {
-		first, second mesh.Edge
+		first, second told
 		want          uint64
 	}{
-		"more of the same beginning":            {at(0, 1, 5), at(0, 2, 8), 8},
-		"the same again":                        {at(0, 1, 5), at(0, 1, 5), 5},
-		"overtaken by a newer report":           {at(0, 2, 8), at(0, 1, 5), 8},
-		"forgotten, begun anew":                 {at(0, 1, 5), at(2, 3, 3), 8},
-		"a report from before it was forgotten": {at(2, 3, 3), at(0, 1, 5), 3},
-		"a clock set back":                      {at(time.Hour, time.Hour, 5), at(1, 2, 3), 8},
-		"as many as there can be":               {at(0, 1, 1<<64-1), at(2, 3, 3), 1<<64 - 1},
+		"more of the same beginning":            {told{3, 0, 1, 5}, told{4, 0, 2, 8}, 8},
+		"the same again":                        {told{3, 0, 1, 5}, told{4, 0, 1, 5}, 5},
+		"overtaken by a newer report":           {told{4, 0, 2, 8}, told{3, 0, 1, 5}, 8},
+		"a connection taken back":               {told{3, 0, 1, 5}, told{4, 0, 1, 4}, 4},
+		"all of them taken back":                {told{3, 0, 1, 1}, told{4, 0, 1, 0}, 0},
+		"forgotten, begun anew":                 {told{3, 0, 1, 5}, told{4, 2, 3, 3}, 8},
+		"a report from before it was forgotten": {told{4, 2, 3, 3}, told{3, 0, 1, 5}, 3},
+		"a clock set back":                      {told{time.Hour, time.Hour, time.Hour, 5}, told{4, 1, 2, 3}, 8},
+		"as many as there can be":               {told{3, 0, 1, 1<<64 - 1}, told{4, 2, 3, 3}, 1<<64 - 1},
 	} {
 		w := build(t, town)
 		b := truth.NewBook(truth.Limits{})
-		take(t, b, w, report("web-1", after(3), nil, c.first), after(3))
-		take(t, b, w, report("web-1", after(4), nil, c.second), after(4))
-		f := b.Facts(7, after(5))
+		for i, r := range []told{c.first, c.second} {
+			take(t, b, w, report("web-1", after(r.at), nil, outEdge(mesh.MutualTLS, after(r.first), after(r.last), r.n)), after(time.Duration(10+i)))
+		}
+		f := b.Facts(7, after(20))
+		if c.want == 0 {
+			if len(f.Edges) > 0 {
+				t.Errorf("%s: %d lines", name, len(f.Edges))
+			}
+			continue
+		}
 		if len(f.Edges) != 1 || f.Edges[0].Connections != c.want {
 			t.Errorf("%s: %d connections in %d lines, want %d", name, f.Edges[0].Connections, len(f.Edges), c.want)
 		}
-		if e := f.Edges[0]; e.First.After(after(5)) || e.Last.After(after(5)) {
+		if e := f.Edges[0]; e.First.After(f.At) || e.Last.After(f.At) {
 			t.Errorf("%s: in the future: %s %s", name, e.First, e.Last)
 		}
 	}

@@ -58,7 +58,10 @@ func (c cause) later() bool {
 
 // giveSidecar is how a workload gets one.
 func giveSidecar(p Party) string {
-	if p.Workload == p.ID() {
+	switch p.Workload {
+	case "":
+		return p.String() + " is no pod, and cannot have one"
+	case p.ID():
 		return fmt.Sprintf(`give %s a sidecar: make its pod anew with the label sidecar.istio.io/inject: "true"`, p)
 	}
 	return fmt.Sprintf(`give %s a sidecar, with the label sidecar.istio.io/inject: "true" on its pods: kubectl -n %s patch deployment %s -p '{"spec":{"template":{"metadata":{"labels":{"sidecar.istio.io/inject":"true"}}}}}'`,

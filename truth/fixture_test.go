@@ -70,6 +70,9 @@ func build(t testing.TB, manifests ...string) *world.World {
 	return w
 }
 
+// addr0 is none.
+var addr0 netip.AddrPort
+
 func addr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
 func id(account string) string { return mesh.Identity("cluster.local", "shop", account) }

@@ -15,6 +15,7 @@ type line struct {
 	edge     mesh.Edge // as told last, its times by our clock
 	told     time.Time // its First, by the proxy's clock: tells one beginning from another
 	toldLast time.Time // its Last, likewise
+	toldAt   time.Time // when it said so, likewise
 	before   sums      // of the beginnings before
 	first    time.Time // of them all
 	changed  time.Time // when we were told last
@@ -103,8 +104,11 @@ type told struct {
 func (l *line) take(t told) bool {
 	switch {
 	case t.first.Equal(l.told):
-		if t.e.Connections < l.edge.Connections || t.e.Sent < l.edge.Sent || t.e.Received < l.edge.Received {
-			return false // overtaken by a newer report
+		// A proxy may take a connection back that turned out to be a probe, so
+		// smaller sums alone are no sign of a report that was overtaken.
+		fewer := t.e.Connections < l.edge.Connections || t.e.Sent < l.edge.Sent || t.e.Received < l.edge.Received
+		if fewer && t.at.Before(l.toldAt) {
+			return false
 		}
 	case t.first.After(l.told), l.told.After(t.at), t.last.After(l.toldLast):
 		// A beginning that is earlier, or was in the future, is that of a clock that
@@ -113,7 +117,7 @@ func (l *line) take(t told) bool {
 	default:
 		return false
 	}
-	l.edge, l.told, l.toldLast = t.e, t.first, t.last
+	l.edge, l.told, l.toldLast, l.toldAt = t.e, t.first, t.last, t.at
 	if t.e.First.Before(l.first) {
 		l.first = t.e.First
 	}
@@ -151,11 +155,18 @@ func (l *line) keep() int {
 	return len(l.past) - had
 }
 
-// lately is what a line carried since a time, of an edge and its samples.
-func lately(e *mesh.Edge, past []sample, from time.Time) sums {
-	now := sumsOf(e)
+// history is what the sums of an edge were before, and since when they are what
+// they are.
+type history struct {
+	changed time.Time
+	past    []sample
+}
+
+// lately is what an edge carried since a time.
+func (h history) lately(e *mesh.Edge, from time.Time) sums {
+	now, past := sumsOf(e), h.past
 	switch {
-	case e.Last.Before(from) && e.Open == 0:
+	case !h.changed.IsZero() && !h.changed.After(from), e.Last.Before(from) && e.Open == 0:
 		return sums{}
 	case len(past) == 0 || past[0].from.After(from) && !e.First.Before(from):
 		return now

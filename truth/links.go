@@ -314,5 +314,9 @@ func (s *scene) unseen(l *Link, absent Party, did string, c *Connection) string 
 	case s.f.At.Sub(l.Start) < patience || !l.Start.After(s.reporters[absent.Workload].Complete):
 		return ""
 	}
-	return fmt.Sprintf("%s has a proxy and did not report that it %s the connection: it bypassed the proxy, or the proxy does not tell", absent.Workload, did)
+	return unheard(absent.Workload, did)
+}
+
+func unheard(workload, did string) string {
+	return fmt.Sprintf("%s has a proxy and did not report that it %s the connection: it bypassed the proxy, or the proxy does not tell", workload, did)
 }

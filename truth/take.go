@@ -111,9 +111,12 @@ func (t *taking) edge(e mesh.Edge) {
 	said.e = e
 	l := t.p.lines[e.EdgeKey]
 	if l == nil {
+		if e.Connections == 0 {
+			return // all of it was taken back
+		}
 		t.b.roomForLine(t.p)
 		t.b.seq++
-		l = &line{seq: t.b.seq, edge: e, told: said.first, toldLast: said.last, first: e.First, changed: t.now}
+		l = &line{seq: t.b.seq, edge: e, told: said.first, toldLast: said.last, toldAt: said.at, first: e.First, changed: t.now}
 		t.p.lines[e.EdgeKey] = l
 		t.b.lines++
 		t.changed = true
@@ -128,6 +131,9 @@ func (t *taking) edge(e mesh.Edge) {
 	if l.take(said) {
 		l.changed = t.now
 		t.changed = true
+	}
+	if l.sums().Connections == 0 {
+		t.b.dropLine(t.p, e.EdgeKey)
 	}
 }
 

@@ -31,7 +31,7 @@ type Facts struct {
 	// Forgotten counts the edges that there was no room for.
 	Forgotten uint64 `json:"forgotten,omitempty"`
 
-	past [][]sample // of Edges, by their index; nil when there is none
+	history []history // of Edges, by their index; nil when there is none
 }
 
 // Reporter is a proxy as a source of facts.

@@ -110,7 +110,7 @@ func (x *Index) outbound(f *mesh.Connection) Verdict {
 }
 
 func (x *Index) cluster(c *Cluster, f *mesh.Connection) Verdict {
-	v := Verdict{Mode: clientMode(c.TLS), Rule: c.TLS.Origin}
+	v := Verdict{Mode: ClientMode(c.TLS), Rule: c.TLS.Origin}
 	if f.PeerWorkload != "" && f.PeerWorkload == x.Config.Node {
 		v.Allow = true // to itself: it never leaves the workload
 		return v

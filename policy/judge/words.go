@@ -14,8 +14,8 @@ func Demand(mode string, o mesh.Origin) string {
 	return fmt.Sprintf("%s of %s", mode, o)
 }
 
-// clientMode is a word for what is spoken to a cluster.
-func clientMode(t mesh.ClientTLS) string {
+// ClientMode is a word for what is spoken to a cluster.
+func ClientMode(t mesh.ClientTLS) string {
 	switch {
 	case t.Mode != mesh.ClientUnset:
 		return string(t.Mode)
