@@ -108,6 +108,10 @@ func textLine(f *mesh.Connection) string {
 		fmt.Fprintf(&b, " requests=%d", f.Requests)
 	}
 	word("duration", f.End.Sub(f.Start).Round(time.Microsecond).String())
+	word("trace", f.Trace)
+	if f.Failure != nil {
+		word("reason", f.Failure.Reason)
+	}
 	word("why", f.Why)
 	b.WriteByte('\n')
 	return b.String()

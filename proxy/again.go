@@ -91,7 +91,7 @@ func (p *Proxy) again(r *row, o *observer, up *relay.Side, dst netip.AddrPort, b
 	r.set(func(f *mesh.Connection) { f.Security, f.Why, f.PeerIdentity = mesh.Unknown, "", "" })
 	next, err := p.connect(p.ctx, r, s, c, dst)
 	if err != nil {
-		r.set(func(f *mesh.Connection) {
+		r.set(func(f *mesh.Connection) { // with the trace and the failure of the last
 			f.Security, f.PeerIdentity, f.Why = before.Security, before.PeerIdentity, "tried another: "+err.Error()
 		})
 		return nil, nil

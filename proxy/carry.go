@@ -45,6 +45,9 @@ func (p *Proxy) finish(r *row, client, up *relay.Side, err error) {
 		return
 	}
 	r.broke(err)
+	if e := new(relay.Error); errors.As(err, &e) && e.Upstream {
+		p.failAnswer(r, err)
+	}
 	p.sayBroken(r, client)
 }
 

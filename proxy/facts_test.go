@@ -201,7 +201,7 @@ func TestTableForgetsTheOldest(t *testing.T) {
 func TestAccessLogLines(t *testing.T) {
 	start := time.Date(2026, 11, 24, 15, 0, 0, 123e6, time.UTC)
 	f := mesh.Connection{
-		ID: 7, Direction: mesh.InboundDir, Source: netip.MustParseAddrPort("10.77.0.5:40312"), Destination: netip.MustParseAddrPort("[fd77::9]:8080"),
+		ID: 7, Trace: "0123456789abcdef", Direction: mesh.InboundDir, Source: netip.MustParseAddrPort("10.77.0.5:40312"), Destination: netip.MustParseAddrPort("[fd77::9]:8080"),
 		Upstream: netip.MustParseAddrPort("[fd77::9]:8080"), Service: boardsHost, PeerIdentity: identityPrefix + "app-ui", PeerWorkload: "shop/app-ui",
 		Security: mesh.MutualTLS, TLS: "1.3", Group: "X25519MLKEM768", Allowed: true, Mode: "STRICT",
 		Rule:       mesh.Origin{Kind: "Policy", Namespace: "shop", Name: "default", Level: "namespace"},
@@ -209,23 +209,29 @@ func TestAccessLogLines(t *testing.T) {
 	}
 	refused := mesh.Connection{
 		Direction: mesh.InboundDir, Source: netip.MustParseAddrPort("10.77.0.9:1"), Destination: netip.MustParseAddrPort("10.77.0.4:8080"),
-		Security: mesh.Unknown, Why: "a \"quoted\"\nreason", Start: start, End: start,
+		Security: mesh.Unknown, Why: "a \"quoted\"\nreason", Start: start, End: start, Trace: "fedcba9876543210",
+		Failure: &mesh.Failure{Stage: mesh.StageHandshake, Reason: mesh.ReasonExpired, At: start, Presented: &mesh.Certificate{Identity: "spiffe://x/y"}},
 	}
 	var b strings.Builder
 	l := newAccessLog(&b)
 	l.connection(mesh.LogText, &f)
 	l.connection(mesh.LogText, &refused)
-	want := `[2026-11-24T15:00:00.123Z] inbound 10.77.0.5:40312 -> [fd77::9]:8080 mutual_tls allowed mode=STRICT rule="Policy shop/default (namespace)" generation=42 peer=spiffe://cluster.local/ns/shop/sa/app-ui workload=shop/app-ui service=boards.shop.svc.cluster.local upstream=[fd77::9]:8080 tls=1.3/X25519MLKEM768 sent=423 received=80 requests=1 duration=12.345ms
-[2026-11-24T15:00:00.123Z] inbound 10.77.0.9:1 -> 10.77.0.4:8080 unknown refused generation=0 sent=0 received=0 duration=0s why="a \"quoted\"\nreason"
+	want := `[2026-11-24T15:00:00.123Z] inbound 10.77.0.5:40312 -> [fd77::9]:8080 mutual_tls allowed mode=STRICT rule="Policy shop/default (namespace)" generation=42 peer=spiffe://cluster.local/ns/shop/sa/app-ui workload=shop/app-ui service=boards.shop.svc.cluster.local upstream=[fd77::9]:8080 tls=1.3/X25519MLKEM768 sent=423 received=80 requests=1 duration=12.345ms trace=0123456789abcdef
+[2026-11-24T15:00:00.123Z] inbound 10.77.0.9:1 -> 10.77.0.4:8080 unknown refused generation=0 sent=0 received=0 duration=0s trace=fedcba9876543210 reason=expired why="a \"quoted\"\nreason"
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Error(diff)
 	}
-	b.Reset()
-	newAccessLog(&b).connection(mesh.LogJSON, &f)
-	var back mesh.Connection
-	if err := json.Unmarshal([]byte(b.String()), &back); err != nil || !cmp.Equal(back, f, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })) {
-		t.Errorf("json: %v, %s", err, b.String())
+	for _, f := range []mesh.Connection{f, refused} {
+		b.Reset()
+		newAccessLog(&b).connection(mesh.LogJSON, &f)
+		var back mesh.Connection
+		if err := json.Unmarshal([]byte(b.String()), &back); err != nil || !cmp.Equal(back, f, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })) {
+			t.Errorf("json: %v, %s", err, b.String())
+		}
+	}
+	if !strings.Contains(b.String(), `"trace":"fedcba9876543210"`) || !strings.Contains(b.String(), `"reason":"expired"`) {
+		t.Errorf("json: %s", b.String())
 	}
 }
 

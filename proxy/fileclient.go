@@ -26,7 +26,10 @@ func (p *Proxy) fileClient(c *cluster) (*upstreamTLS, error) {
 	if config.ServerName == "" {
 		config.ServerName = c.Hostname
 	}
-	u := &upstreamTLS{config: config, security: mesh.SimpleTLS}
+	u := &upstreamTLS{config: config, security: mesh.SimpleTLS, expected: c.TLS.SubjectAltNames}
+	if len(u.expected) == 0 {
+		u.expected = []string{config.ServerName}
+	}
 	if c.TLS.Mode == mesh.ClientMutual {
 		cert, err := p.files.keyPair(c.TLS.ClientCertificate, c.TLS.PrivateKey)
 		if err != nil {
@@ -76,7 +79,14 @@ func verifyServer(cs *tls.ConnectionState, roots *x509.CertPool, names []string,
 			return nil
 		}
 	}
-	return fmt.Errorf("the server's certificate is for %q, none of %q", have, names)
+	return &nameError{have: have, want: names}
+}
+
+// nameError is a server whose certificate has none of the names of a rule.
+type nameError struct{ have, want []string }
+
+func (e *nameError) Error() string {
+	return fmt.Sprintf("the server's certificate is for %q, none of %q", e.have, e.want)
 }
 
 // maxTLSFile bounds a certificate file that is read.

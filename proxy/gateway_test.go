@@ -171,12 +171,14 @@ func TestGatewayWithoutAServerSays503(t *testing.T) {
 	dead.Close()
 	m.config.Outbound.Clusters[0].Endpoints[0].Addr, m.config.Outbound.Clusters[0].Endpoints[0].Port = at.Addr(), at.Port()
 	m.gw.apply(m.config)
-	code, body, _ := m.get(t, "/")
-	if want := "upstream connect error or disconnect/reset before headers. reset reason: connection failure"; code != 503 || body != want {
-		t.Errorf("got %d %q", code, body)
+	code, body, header := m.get(t, "/")
+	f := m.gw.row(ended)
+	if want := "upstream connect error or disconnect/reset before headers. reset reason: connection failure\nhasp why " + f.Trace; code != 503 || body != want || header.Get("X-Hasp-Trace") != f.Trace {
+		t.Errorf("got %d %q, %q", code, body, header)
 	}
-	if line := m.gw.log.String(); !strings.Contains(line, `503 UF`) {
-		t.Errorf("log: %s", line)
+	until(t, "the request is logged", func() bool { return strings.Contains(m.gw.log.String(), "503 UF") })
+	if line, want := m.gw.log.String(), "trace="+f.Trace+" reason=refused why="; strings.Count(line, want) != 2 { // of the connection and of the request
+		t.Errorf("%q is not twice in the log: %s", want, line)
 	}
 }
 

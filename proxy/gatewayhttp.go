@@ -3,6 +3,7 @@ package proxy
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -45,13 +46,13 @@ type request struct {
 
 func (p *Proxy) newRequest(r *http.Request) *request {
 	id := r.Header.Get("X-Request-Id")
-	if id == "" || len(id) > 128 {
+	if id == "" {
 		id = newRequestID()
 		r.Header.Set("X-Request-Id", id)
 	}
 	return &request{settings: p.settings.Load(), log: requestLog{
 		Start: p.cfg.Now(), Source: r.RemoteAddr, Method: r.Method, Host: r.Host,
-		Path: r.URL.RequestURI(), Protocol: r.Proto, RequestID: id, Flags: "-",
+		Path: r.URL.RequestURI(), Protocol: r.Proto, RequestID: cutTo(id, maxSentence), Flags: "-",
 	}}
 }
 
@@ -138,13 +139,20 @@ func (q *request) failed(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	reason := "connection failure"
 	q.log.Flags = "UF"
-	if q.row.Load() != nil {
+	var unmade *unmadeError
+	if row := q.row.Load(); row != nil {
 		reason, q.log.Flags = "connection termination", "UC"
+		q.log.tell(row.snapshot())
+	} else if errors.As(err, &unmade) {
+		q.log.tell(unmade.facts)
 	}
 	q.log.Why = err.Error()
 	w.Header().Set("Content-Type", "text/plain")
+	if q.log.Trace != "" {
+		w.Header().Set(traceHeader, q.log.Trace)
+	}
 	w.WriteHeader(http.StatusServiceUnavailable)
-	_, _ = fmt.Fprintf(w, "upstream connect error or disconnect/reset before headers. reset reason: %s", reason)
+	_, _ = io.WriteString(w, unavailable(reason, q.log.Trace))
 }
 
 // finishRequest counts and logs, once for each request.
@@ -159,7 +167,7 @@ func (p *Proxy) finishRequest(q *request, w *countingWriter) {
 	row := q.row.Load()
 	if row != nil {
 		facts = row.snapshot()
-		l.Upstream, l.Security, l.PeerIdentity, l.Generation = facts.Upstream, facts.Security, facts.PeerIdentity, facts.Generation
+		l.tell(facts)
 	}
 	p.access.request(p.logForm(), l)
 	x := exchange{Method: l.Method, Code: l.Code, Flags: l.Flags, Duration: l.Duration}

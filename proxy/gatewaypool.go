@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -97,17 +98,26 @@ func (p *Proxy) dialCluster(ctx context.Context, name string) (net.Conn, error) 
 		f.LocalIdentity = s.config.Identity
 	})
 	up, err := p.connect(ctx, r, s, c, netip.AddrPort{})
-	if err == nil && !p.settle(r) {
+	if err != nil {
+		p.refuse(r, mesh.StageDial, err)
+	} else if !p.settle(r) {
 		err = errors.New(r.snapshot().Why)
 	}
 	if err != nil {
-		r.refuse(err.Error())
 		p.end(r)
-		return nil, err
+		return nil, &unmadeError{err, r.snapshot()}
 	}
 	p.metrics.identify(r, s)
 	return &gatewayConn{Conn: up.Conn(), side: up, p: p, row: r}, nil
 }
+
+// unmadeError is a connection that did not come about.
+type unmadeError struct {
+	error
+	facts mesh.Connection
+}
+
+func (e *unmadeError) Unwrap() error { return e.error }
 
 // gatewayConn is a pooled upstream connection and its row.
 type gatewayConn struct {
@@ -123,6 +133,9 @@ func (c *gatewayConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.row.meter.Sent.Add(uint64(n))
 	c.row.meter.Touch(c.p.cfg.Now())
+	if err != nil && err != io.EOF && n == 0 { // an idle one may end in order
+		c.p.failAnswer(c.row, err)
+	}
 	return n, err
 }
 

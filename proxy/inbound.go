@@ -26,7 +26,7 @@ var (
 func (p *Proxy) inbound(r *row) {
 	s, dst, err := p.begin(r)
 	if err != nil {
-		r.refuse(err.Error())
+		p.refuse(r, mesh.StageDial, err)
 		return
 	}
 	port := s.inboundPort(dst.Port())
@@ -46,7 +46,7 @@ func (p *Proxy) inbound(r *row) {
 		a, err = p.strict(r, s, dst)
 	}
 	if err != nil {
-		r.refuse(err.Error())
+		p.refuseEarly(r, err)
 		return
 	}
 	if !p.settle(r) {
@@ -58,11 +58,21 @@ func (p *Proxy) inbound(r *row) {
 	}
 	if a.app == nil {
 		if a.app, err = p.dialApp(r, dst); err != nil {
-			r.refuse(err.Error())
+			p.refuse(r, mesh.StageDial, err)
 			return
 		}
 	}
 	p.carry(r, a.client, a.app)
+}
+
+// refuseEarly ends a connection whose client has not shown what it is. One that
+// was there and left without a word did not fail.
+func (p *Proxy) refuseEarly(r *row, err error) {
+	if _, left := reasonOf(err); left && !r.said() {
+		r.refuse(err.Error())
+		return
+	}
+	p.refuse(r, mesh.StageHandshake, err)
 }
 
 // arrival is a client whose facts are known, for settle to decide about.
@@ -145,6 +155,7 @@ func (p *Proxy) knock(r *row, s *settings, dst netip.AddrPort) (*relay.Side, err
 		return p.dialApp(r, dst)
 	}
 	if ok, _ := p.listening(dst); !ok {
+		p.fail(r, mesh.StageDial, errNobodyListens)
 		return nil, errNobodyListens
 	}
 	return nil, nil
@@ -155,11 +166,16 @@ func (p *Proxy) knock(r *row, s *settings, dst netip.AddrPort) (*relay.Side, err
 func (p *Proxy) terminate(r *row, config *tls.Config, head []byte) (*relay.Side, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.HandshakeTimeout)
 	defer cancel()
+	h := new(hand)
+	h.own, _ = p.cfg.Identity.Certificate() // without one the handshake says so
 	sock := relay.NewSocket(r.client, head)
-	side, cs, err := serverHandshake(ctx, config, sock)
+	side, cs, err := serverHandshake(withOffer(ctx, &h.offered), config, sock)
+	h.sni = cs.ServerName
 	r.traceHello(sock.ClientRandom())
+	r.shown(h, cs)
 	if err != nil {
 		p.metrics.handshakeFailed("server", err)
+		p.fail(r, mesh.StageHandshake, err)
 		return nil, fmt.Errorf("tls handshake: %w", err)
 	}
 	if len(cs.PeerCertificates) == 0 {
@@ -185,7 +201,9 @@ func (p *Proxy) terminate(r *row, config *tls.Config, head []byte) (*relay.Side,
 func (p *Proxy) dialApp(r *row, dst netip.AddrPort) (*relay.Side, error) {
 	tcp, err := p.dial(p.ctx, dst.String())
 	if err != nil {
-		return nil, fmt.Errorf("the workload does not answer: %w", err)
+		err = fmt.Errorf("the workload does not answer: %w", err)
+		p.fail(r, mesh.StageDial, err)
+		return nil, err
 	}
 	if !r.attach(tcp) {
 		return nil, errors.New("the configuration changed meanwhile")
@@ -193,11 +211,13 @@ func (p *Proxy) dialApp(r *row, dst netip.AddrPort) (*relay.Side, error) {
 	return relay.TCP(tcp, nil), nil
 }
 
+// serverHandshake is the server's half. The state is also of one that failed.
 func serverHandshake(ctx context.Context, config *tls.Config, sock *relay.Socket) (*relay.Side, *tls.ConnectionState, error) {
 	conn := tls.Server(sock, config)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, nil, err
-	}
+	err := conn.HandshakeContext(ctx)
 	cs := conn.ConnectionState()
+	if err != nil {
+		return nil, &cs, err
+	}
 	return relay.TLS(conn, sock, true), &cs, nil
 }

@@ -16,13 +16,13 @@ import (
 func (p *Proxy) outbound(r *row) {
 	s, dst, err := p.begin(r)
 	if err != nil {
-		r.refuse(err.Error())
+		p.refuse(r, mesh.StageDial, err)
 		return
 	}
 	client := relay.TCP(r.client, nil)
 	c := s.route(dst)
 	if c == nil {
-		p.passthrough(r, client, dst)
+		p.passThrough(r, client, dst)
 		return
 	}
 	r.set(func(f *mesh.Connection) {
@@ -31,7 +31,7 @@ func (p *Proxy) outbound(r *row) {
 	})
 	up, err := p.connect(p.ctx, r, s, c, dst)
 	if err != nil {
-		r.refuse(err.Error())
+		p.refuse(r, mesh.StageDial, err)
 		p.sayUnreachable(r, s, client, err)
 		return
 	}
@@ -65,10 +65,13 @@ func (p *Proxy) begin(r *row) (*settings, netip.AddrPort, error) {
 	return s, dst, nil
 }
 
-// passthrough carries a connection to an address that no service claims.
-func (p *Proxy) passthrough(r *row, client *relay.Side, dst netip.AddrPort) {
+// passthrough is Istio's name for where connections go that no service claims.
+const passthrough = "PassthroughCluster"
+
+// passThrough carries a connection to an address that no service claims.
+func (p *Proxy) passThrough(r *row, client *relay.Side, dst netip.AddrPort) {
 	r.set(func(f *mesh.Connection) {
-		f.Cluster = "PassthroughCluster"
+		f.Cluster = passthrough
 		f.Security = mesh.Plaintext
 		f.Why = fmt.Sprintf("no service claims %s", dst)
 	})
@@ -77,7 +80,7 @@ func (p *Proxy) passthrough(r *row, client *relay.Side, dst netip.AddrPort) {
 	}
 	tcp, err := p.dial(p.ctx, dst.String())
 	if err != nil {
-		r.refuse(err.Error())
+		p.refuse(r, mesh.StageDial, err)
 		return
 	}
 	if r.attach(tcp) {
@@ -97,6 +100,7 @@ func (p *Proxy) connect(ctx context.Context, r *row, s *settings, c *cluster, ds
 	for _, e := range p.candidates(c, dst) {
 		side, err := p.reach(ctx, r, s, c, e)
 		if err == nil {
+			r.set(func(f *mesh.Connection) { f.Failure = nil })
 			r.triedBefore(failed)
 			return side, nil
 		}
@@ -109,13 +113,15 @@ func (p *Proxy) connect(ctx context.Context, r *row, s *settings, c *cluster, ds
 	}
 	switch n := len(failed); n {
 	case 0:
-		return nil, fmt.Errorf("%s has no endpoint", c.Hostname)
+		return nil, fmt.Errorf("%s %w", c.Hostname, errNoEndpoint)
 	case 1:
 		return nil, failed[0]
 	default:
 		return nil, fmt.Errorf("%w (the last of %d endpoints)", failed[n-1], n)
 	}
 }
+
+var errNoEndpoint = errors.New("has no endpoint")
 
 // finalError is a failure that another endpoint would not mend.
 type finalError struct{ error }
@@ -124,19 +130,21 @@ func (e *finalError) Unwrap() error { return e.error }
 
 // reach makes the connection to one endpoint.
 func (p *Proxy) reach(ctx context.Context, r *row, s *settings, c *cluster, e *mesh.Endpoint) (*relay.Side, error) {
+	r.attempt(e)
 	u, why, err := p.clientTLS(s, c, e)
 	if err != nil {
+		p.fail(r, mesh.StageHandshake, err)
 		return nil, &finalError{err}
 	}
 	addr := endpointAddr(e)
 	tcp, err := p.dial(ctx, addr)
 	if err != nil {
+		p.fail(r, mesh.StageDial, err)
 		return nil, err
 	}
 	if !r.attach(tcp) {
 		return nil, &finalError{errors.New("the configuration changed meanwhile")}
 	}
-	r.set(func(f *mesh.Connection) { f.PeerWorkload = e.Workload })
 	if u == nil {
 		p.health.ok(addr)
 		r.set(func(f *mesh.Connection) { f.Security, f.Why = mesh.Plaintext, why })
@@ -152,6 +160,20 @@ func (p *Proxy) reach(ctx context.Context, r *row, s *settings, c *cluster, e *m
 	}
 	p.health.ok(addr)
 	return side, nil
+}
+
+// attempt begins anew with an endpoint: what was known of another is void.
+func (r *row) attempt(e *mesh.Endpoint) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.revision.Add(1)
+	r.hand, r.helloSeen = nil, false
+	f := &r.facts
+	f.PeerWorkload, f.Local, f.Upstream = e.Workload, netip.AddrPort{}, netip.AddrPort{}
+	if e.Addr.IsValid() {
+		f.Upstream = netip.AddrPortFrom(e.Addr.Unmap(), e.Port)
+	}
+	f.Trace = r.ownTrace()
 }
 
 // triedBefore notes the endpoints that were left for the one that took the
@@ -178,8 +200,10 @@ func (p *Proxy) secure(ctx context.Context, r *row, u *upstreamTLS, sock *relay.
 	defer cancel()
 	side, cs, err := u.handshake(ctx, sock)
 	r.traceHello(sock.ClientRandom())
+	r.shown(u.hand(p.cfg.Identity), cs)
 	if err != nil {
 		p.metrics.handshakeFailed("client", err)
+		p.fail(r, mesh.StageHandshake, err)
 		return nil, fmt.Errorf("tls to %s: %w", addrPort(sock.RemoteAddr()), err)
 	}
 	r.set(func(f *mesh.Connection) {

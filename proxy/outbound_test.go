@@ -276,7 +276,7 @@ func TestFamily(t *testing.T) {
 
 // An application behind a sidecar gets an HTTP answer where Envoy gives one.
 func TestHTTPClientGets503(t *testing.T) {
-	get := func(t *testing.T, m *lab) (int, string) {
+	get := func(t *testing.T, m *lab) (int, string) { // checks the id, and returns the body without it
 		c := dial(t, "127.0.0.5", m.client.outboundTo(vip))
 		io.WriteString(c, "GET /shareditems HTTP/1.1\r\nHost: boards:8080\r\n\r\n")
 		res, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -288,7 +288,12 @@ func TestHTTPClientGets503(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Close()
-		return res.StatusCode, string(b)
+		trace := m.client.row(ended).Trace
+		body, id, _ := strings.Cut(string(b), "\n")
+		if trace == "" || res.Header.Get("X-Hasp-Trace") != trace || id != "hasp why "+trace {
+			t.Errorf("trace %q, header %q, second line %q", trace, res.Header.Get("X-Hasp-Trace"), id)
+		}
+		return res.StatusCode, body
 	}
 	t.Run("unreachable", func(t *testing.T) {
 		m := newLab(t, mesh.ModeStrict, echo)

@@ -77,7 +77,7 @@ func (p *Proxy) byFirstByte(r *row, s *settings, dst netip.AddrPort, a arrival, 
 		return a, err
 	}
 	if len(head) == 0 {
-		return a, errors.New("the client left")
+		return a, fmt.Errorf("the client left: %w", io.EOF)
 	}
 	if len(p.probes.at(dst.Port()).https) > 0 && !p.welcome(r, s, mesh.PassedTLS) {
 		err = p.askedInTLS(r, s, dst, &a, head)

@@ -29,6 +29,16 @@ type requestLog struct {
 	Security     mesh.Security  `json:"security,omitempty"`
 	PeerIdentity string         `json:"peerIdentity,omitempty"`
 	Generation   uint64         `json:"generation,omitempty"`
+	Trace        string         `json:"trace,omitempty"`  // of the upstream connection
+	Reason       string         `json:"reason,omitempty"` // why it did not come about
+}
+
+// tell takes down the upstream connection of the request.
+func (q *requestLog) tell(f mesh.Connection) {
+	q.Upstream, q.Security, q.PeerIdentity, q.Generation, q.Trace = f.Upstream, f.Security, f.PeerIdentity, f.Generation, f.Trace
+	if f.Failure != nil {
+		q.Reason = f.Failure.Reason
+	}
 }
 
 func (l *accessLog) request(form mesh.LogForm, q *requestLog) {
@@ -55,6 +65,12 @@ func requestLine(q *requestLog) string {
 	}
 	if q.PeerIdentity != "" {
 		fmt.Fprintf(&b, " peer=%s", q.PeerIdentity)
+	}
+	if q.Trace != "" {
+		fmt.Fprintf(&b, " trace=%s", q.Trace)
+	}
+	if q.Reason != "" {
+		fmt.Fprintf(&b, " reason=%s", q.Reason)
 	}
 	if q.Why != "" {
 		fmt.Fprintf(&b, " why=%q", q.Why)

@@ -35,6 +35,7 @@ type row struct {
 	cut           bool
 	ended         bool
 	helloSeen     bool // the trace is of a ClientHello
+	hand          *hand
 	// finishBy is set while it may only finish the response it is in (cut.go).
 	finishBy time.Time
 }
@@ -66,7 +67,7 @@ func (r *row) refuse(why string) {
 	}
 	r.revision.Add(1)
 	r.facts.Allowed = false
-	r.facts.Why = why
+	r.facts.Why = cutTo(why, maxSentence)
 	r.traceRefused()
 }
 

@@ -68,16 +68,19 @@ func (p *Proxy) handle(c *net.TCPConn, dir mesh.Direction, do func(*row)) {
 	defer func() {
 		if v := recover(); v != nil {
 			p.log.Error("a connection's goroutine panicked", slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
-			r.refuse("the proxy failed: a bug")
+			p.refuse(r, mesh.StagePolicy, errBug)
 		}
 		p.end(r)
 	}()
 	do(r)
 }
 
+var errBug = errors.New("the proxy failed: a bug")
+
 // end is the one place where a connection ends: counters, sockets, ledger,
 // slot, log.
 func (p *Proxy) end(r *row) {
+	p.failPolicy(r)
 	p.metrics.connectionEnded(r) // first: a request that got no answer is one more of its facts
 	facts := r.end(p.cfg.Now())
 	p.closeAccount(r)

@@ -4,9 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"net"
+	"slices"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -21,16 +20,30 @@ type upstreamTLS struct {
 	config   *tls.Config
 	security mesh.Security
 	mesh     bool // both ends are proxies of the mesh
+	expected []string
 }
 
-// handshake makes sock a TLS side.
+// handshake makes sock a TLS side. The state is also of one that failed.
 func (u *upstreamTLS) handshake(ctx context.Context, sock *relay.Socket) (*relay.Side, *tls.ConnectionState, error) {
 	conn := tls.Client(sock, u.config)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, nil, err
-	}
+	err := conn.HandshakeContext(ctx)
 	cs := conn.ConnectionState()
+	if err != nil {
+		return nil, &cs, err
+	}
 	return relay.TLS(conn, sock, u.mesh), &cs, nil
+}
+
+// hand is what the client shows and wants to be shown.
+func (u *upstreamTLS) hand(id Identity) *hand {
+	h := &hand{expected: u.expected, sni: u.config.ServerName, offered: u.config.NextProtos}
+	switch {
+	case u.mesh:
+		h.own, _ = id.Certificate() // without one the handshake says so
+	case len(u.config.Certificates) > 0:
+		h.own = &u.config.Certificates[0]
+	}
+	return h
 }
 
 // clientTLS says how to speak to an endpoint of a cluster: nil for plaintext,
@@ -81,6 +94,7 @@ func (p *Proxy) meshClient(s *settings, c *cluster, e *mesh.Endpoint) (*upstream
 		config:   meshClientConfig(p.cfg.Identity, p.cfg.Now, s.minTLS, sni(c), ids),
 		security: mesh.MutualTLS,
 		mesh:     true,
+		expected: idStrings(ids),
 	})
 	return u.(*upstreamTLS), nil
 }
@@ -113,6 +127,14 @@ func meshClientConfig(id Identity, now func() time.Time, minVersion uint16, serv
 	}
 }
 
+func idStrings(ids []spiffeid.ID) []string {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = id.String()
+	}
+	return out
+}
+
 // identityError is a server that is somebody else than the service's.
 type identityError struct {
 	got  spiffeid.ID
@@ -126,6 +148,12 @@ func (e *identityError) Error() string {
 	return fmt.Sprintf("the server is %s, which is none of %v", e.got, e.want)
 }
 
+// elsewhere tells whether the server is not even of a trust domain where it was
+// looked for.
+func (e *identityError) elsewhere() bool {
+	return !slices.ContainsFunc(e.want, func(id spiffeid.ID) bool { return e.got.MemberOf(id.TrustDomain()) })
+}
+
 // sni is the server name to send: the rule's, or Istio's name of the cluster.
 func sni(c *cluster) string {
 	if c.TLS.SNI != "" {
@@ -134,30 +162,8 @@ func sni(c *cluster) string {
 	return fmt.Sprintf("outbound_.%d_.%s_.%s", c.Port, c.Subset, c.Hostname)
 }
 
-// handshakeReason sorts a handshake's failure for the counter, into a fixed set
-// of words.
+// handshakeReason sorts a handshake's failure for the counter.
 func handshakeReason(err error) string {
-	var unknown x509.UnknownAuthorityError
-	var invalid x509.CertificateInvalidError
-	var wrong *identityError
-	var record tls.RecordHeaderError
-	var alert tls.AlertError
-	var ne net.Error
-	switch {
-	case errors.As(err, &wrong):
-		return "wrong_identity"
-	case errors.As(err, &unknown):
-		return "unknown_authority"
-	case errors.As(err, &invalid):
-		return "invalid_certificate"
-	case errors.As(err, &record), errors.Is(err, errPlaintext):
-		return "plaintext"
-	case errors.Is(err, errNoCertificate):
-		return "no_own_certificate"
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
-		return "timeout"
-	case errors.As(err, &alert):
-		return "alert"
-	}
-	return "other"
+	reason, _ := reasonOf(err)
+	return reason
 }

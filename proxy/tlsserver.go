@@ -77,6 +77,7 @@ func newProbeConfig(base *tls.Config) *tls.Config {
 		return base.VerifyConnection(cs)
 	}
 	c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		noteOffer(h)
 		if meshALPN(h.SupportedProtos) {
 			if m, err := base.GetConfigForClient(h); m != nil || err != nil {
 				return m, err
@@ -113,6 +114,7 @@ func newServerConfig(id Identity, now func() time.Time, minVersion uint16) *tls.
 	withALPN := c.Clone()
 	withALPN.NextProtos = []string{alpnIstio}
 	c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		noteOffer(h)
 		if slices.Contains(h.SupportedProtos, alpnIstio) {
 			return withALPN, nil
 		}
@@ -133,7 +135,7 @@ func certificate(id Identity) (*tls.Certificate, error) {
 // handshake.
 func peerIdentity(cs *tls.ConnectionState) (spiffeid.ID, error) {
 	if len(cs.PeerCertificates) == 0 {
-		return spiffeid.ID{}, fmt.Errorf("the peer presented no certificate")
+		return spiffeid.ID{}, errNotPresented
 	}
 	return svidID(cs.PeerCertificates[0])
 }

@@ -22,6 +22,7 @@ func (r *row) traceHello(random []byte) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.revision.Add(1)
 	r.facts.Trace = mesh.TraceOf(random, netip.AddrPort{}, netip.AddrPort{})
 	r.helloSeen = true
 }
@@ -33,7 +34,7 @@ func (r *row) traceRefused() {
 	if r.facts.Trace == "" {
 		r.facts.Trace = r.ownTrace()
 	}
-	if r.facts.Direction != mesh.InboundDir || r.helloSeen {
+	if r.facts.Direction != mesh.InboundDir || r.client == nil || r.helloSeen {
 		return
 	}
 	if random := relay.PeekRandom(r.client); random != nil {

@@ -57,12 +57,25 @@ func (p *Proxy) sayBroken(r *row, client *relay.Side) {
 	}
 }
 
-// sayUnavailable writes a 503 in the words of Envoy, since applications and
-// people know them, and reports whether it went out.
-func (p *Proxy) sayUnavailable(r *row, client *relay.Side, reason string) bool {
+// traceHeader carries a connection's trace in an answer that is the proxy's own.
+const traceHeader = "x-hasp-trace"
+
+// unavailable is the body of a 503: first the words of Envoy, since applications
+// and people know them, then how to ask for more.
+func unavailable(reason, trace string) string {
 	body := "upstream connect error or disconnect/reset before headers. reset reason: " + reason
-	_, err := fmt.Fprintf(client, "HTTP/1.1 503 Service Unavailable\r\ncontent-length: %d\r\ncontent-type: text/plain\r\ndate: %s\r\nserver: hasp\r\nconnection: close\r\n\r\n%s",
-		len(body), p.cfg.Now().UTC().Format(http.TimeFormat), body)
+	if trace != "" {
+		body += "\nhasp why " + trace
+	}
+	return body
+}
+
+// sayUnavailable writes a 503 and reports whether it went out.
+func (p *Proxy) sayUnavailable(r *row, client *relay.Side, reason string) bool {
+	trace := r.snapshot().Trace
+	body := unavailable(reason, trace)
+	_, err := fmt.Fprintf(client, "HTTP/1.1 503 Service Unavailable\r\ncontent-length: %d\r\ncontent-type: text/plain\r\ndate: %s\r\nserver: hasp\r\n%s: %s\r\nconnection: close\r\n\r\n%s",
+		len(body), p.cfg.Now().UTC().Format(http.TimeFormat), traceHeader, trace, body)
 	if err != nil || client.CloseWrite() != nil {
 		return false
 	}

@@ -10,15 +10,20 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
+var (
+	errNotPresented = errors.New("the peer presented no certificate")
+	errNoRoots      = errors.New("the proxy has no roots yet")
+)
+
 // verifyPeer checks that the certificates of a handshake are a valid X.509-SVID
 // under roots, and returns its identity. It is called from VerifyConnection,
 // the one hook that crypto/tls calls for resumed sessions too.
 func verifyPeer(cs *tls.ConnectionState, roots *x509.CertPool, use x509.ExtKeyUsage, now time.Time) (spiffeid.ID, error) {
 	if len(cs.PeerCertificates) == 0 {
-		return spiffeid.ID{}, errors.New("the peer presented no certificate")
+		return spiffeid.ID{}, errNotPresented
 	}
 	if roots == nil {
-		return spiffeid.ID{}, errors.New("the proxy has no roots yet")
+		return spiffeid.ID{}, errNoRoots
 	}
 	leaf := cs.PeerCertificates[0]
 	id, err := svidID(leaf)
@@ -46,26 +51,45 @@ func verifyChain(chain []*x509.Certificate, roots *x509.CertPool, use x509.ExtKe
 		if errors.As(err, &invalid) && invalid.Reason == x509.Expired && now.Before(chain[0].NotBefore) {
 			// crypto/x509 says "expired or not yet valid"; a clock that is
 			// behind is another repair than a certificate that was not renewed.
-			return fmt.Errorf("not valid before %s, and it is %s here: check the clocks: %w",
-				chain[0].NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339), err)
+			return &notYetValidError{from: chain[0].NotBefore, now: now, err: err}
 		}
 		return err
 	}
 	return nil
 }
 
+// notYetValidError is a certificate of the future.
+type notYetValidError struct {
+	from, now time.Time
+	err       error
+}
+
+func (e *notYetValidError) Error() string {
+	return fmt.Sprintf("not valid before %s, and it is %s here: check the clocks: %v",
+		e.from.UTC().Format(time.RFC3339), e.now.UTC().Format(time.RFC3339), e.err)
+}
+
+func (e *notYetValidError) Unwrap() error { return e.err }
+
+// svidError is a certificate that is no X.509-SVID, whoever signed it.
+type svidError struct{ error }
+
+func (e *svidError) Unwrap() error { return e.error }
+
+func notSVID(format string, args ...any) error { return &svidError{fmt.Errorf(format, args...)} }
+
 // svidID is the identity in a leaf, by the rules of the X.509-SVID standard
 // (sections 2 to 4): exactly one URI SAN, strictly parsed, and not a CA.
 func svidID(leaf *x509.Certificate) (spiffeid.ID, error) {
 	if n := len(leaf.URIs); n != 1 {
-		return spiffeid.ID{}, fmt.Errorf("the peer's certificate has %d URI names, an X.509-SVID has one", n)
+		return spiffeid.ID{}, notSVID("the peer's certificate has %d URI names, an X.509-SVID has one", n)
 	}
 	id, err := spiffeid.FromURI(leaf.URIs[0])
 	if err != nil {
-		return spiffeid.ID{}, fmt.Errorf("the peer's certificate names %q: %w", leaf.URIs[0], err)
+		return spiffeid.ID{}, notSVID("the peer's certificate names %q: %w", leaf.URIs[0], err)
 	}
 	if leaf.IsCA || leaf.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0 {
-		return spiffeid.ID{}, fmt.Errorf("the peer's certificate for %s may sign others: not a leaf", id)
+		return spiffeid.ID{}, notSVID("the peer's certificate for %s may sign others: not a leaf", id)
 	}
 	return id, nil
 }
