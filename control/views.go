@@ -3,8 +3,10 @@ package control
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"hasp/truth"
 	"hasp/world"
@@ -13,12 +15,17 @@ import (
 // VersionHeader of every view is the version of the facts it was made of.
 const VersionHeader = "X-Hasp-Version"
 
+// defaultWindow is the graph's.
+const defaultWindow = time.Minute
+
 // Views answers, as JSON, what people ask of the facts. Every answer is made of
 // one World and one snapshot of the facts.
 //
 //	GET  /facts                    truth.Facts
 //	GET  /connections?workload=W   []truth.Link
 //	GET  /plaintext                truth.PlainLedger
+//	GET  /graph?window=60s         truth.Graph
+//	GET  /why?id=TRACE             truth.Postmortem
 //	GET  /timeline                 []truth.Change, the newest first
 //	POST /what-if?namespace=&delete=  manifests -> truth.Answer
 //	GET  /events                   server-sent: "facts", with the version
@@ -41,6 +48,21 @@ func (c *Control) Views() http.Handler {
 	})
 	view("GET /plaintext", func(_ *http.Request, w *world.World, f *truth.Facts) (any, error) {
 		return truth.PlaintextOf(w, f), nil
+	})
+	view("GET /graph", func(r *http.Request, w *world.World, f *truth.Facts) (any, error) {
+		window, err := windowOf(r)
+		if err != nil {
+			return nil, err
+		}
+		return truth.GraphOf(w, f, window), nil
+	})
+	view("GET /why", func(r *http.Request, w *world.World, f *truth.Facts) (any, error) {
+		id := r.FormValue("id")
+		p, ok := truth.Why(w, f, id)
+		if !ok {
+			return nil, &viewError{http.StatusNotFound, fmt.Sprintf("no connection %q is remembered; hasp connections lists those that are", id)}
+		}
+		return p, nil
 	})
 	view("GET /timeline", func(*http.Request, *world.World, *truth.Facts) (any, error) { return list(c.timeline.newest()), nil })
 	view("POST /what-if", func(r *http.Request, _ *world.World, _ *truth.Facts) (any, error) { return c.whatIf(r) })
@@ -77,4 +99,16 @@ func list[T any](l []T) []T {
 		return []T{}
 	}
 	return l
+}
+
+func windowOf(r *http.Request) (time.Duration, error) {
+	s := r.FormValue("window")
+	if s == "" {
+		return defaultWindow, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return 0, &viewError{http.StatusBadRequest, fmt.Sprintf("window %q is not a duration such as 60s", s)}
+	}
+	return d, nil
 }

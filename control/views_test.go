@@ -123,7 +123,7 @@ func TestViews(t *testing.T) {
 
 	for path, v := range map[string]any{
 		"/connections?workload=shop/web-1": &[]truth.Link{}, "/plaintext": &truth.PlainLedger{},
-		"/timeline": &[]truth.Change{},
+		"/graph": &truth.Graph{}, "/graph?window=24h": &truth.Graph{}, "/timeline": &[]truth.Change{},
 	} {
 		if got := get(t, srv, path, v).Get(control.VersionHeader); got != fmt.Sprint(later.Version) {
 			t.Errorf("%s: version %q, want %d", path, got, later.Version)
@@ -143,6 +143,9 @@ func TestViewsRefuse(t *testing.T) {
 		want               int
 		say                string
 	}{
+		{"GET", "/why?id=0123456789abcdef", "", 404, `no connection "0123456789abcdef" is remembered; hasp connections lists those that are`},
+		{"GET", "/graph?window=soon", "", 400, `window "soon" is not a duration such as 60s`},
+		{"GET", "/graph?window=-1s", "", 400, `window "-1s" is not a duration`},
 		{"POST", "/facts", "", 405, "Method Not Allowed"},
 		{"GET", "/nothing", "", 404, "not found"},
 	} {
