@@ -53,6 +53,13 @@ func run(ctx context.Context, boot *mesh.Bootstrap, opts options, stdout, stderr
 	if err != nil {
 		return err
 	}
+	reporter, err := client.NewReporter(client.ReporterConfig{
+		Target: boot.ControlPlane, Node: boot.Node, TLS: source.ControlPlaneTLS, Changed: source.Changed,
+		Dial: dialTCP, Log: log, Source: p.Facts(),
+	})
+	if err != nil {
+		return err
+	}
 	if err := p.Registerer().Register(connected(follower)); err != nil {
 		return err
 	}
@@ -60,19 +67,22 @@ func run(ctx context.Context, boot *mesh.Bootstrap, opts options, stdout, stderr
 	if err != nil {
 		return err
 	}
-	// Certificate and configuration are kept up while connections drain.
+	// Certificate and configuration are kept up while connections drain, and what
+	// became of them is the last report.
 	lasting, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var g errgroup.Group
 	g.Go(func() error { return source.Run(lasting) })
-	g.Go(func() error {
-		select {
-		case <-source.Ready(): // the control plane talks to certificates only
-			return follower.Run(lasting)
-		case <-lasting.Done():
-			return nil
-		}
-	})
+	for _, run := range []func(context.Context) error{follower.Run, reporter.Run} {
+		g.Go(func() error {
+			select {
+			case <-source.Ready(): // the control plane talks to certificates only
+				return run(lasting)
+			case <-lasting.Done():
+				return nil
+			}
+		})
+	}
 	g.Go(func() error {
 		defer stop()
 		return p.Run(ctx, listeners)

@@ -14,21 +14,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
 
 	"hasp/mesh"
 	"hasp/xds"
-)
-
-// Waits between connections, doubling, and how long a connection must have
-// lasted for the next wait to start over.
-const (
-	minWait = 100 * time.Millisecond
-	maxWait = 10 * time.Second
-	lasting = 30 * time.Second
 )
 
 // Config is what a Client needs.
@@ -79,9 +70,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, errors.New("xds/client: a client needs a target, a node, TLS, a log and OnConfig")
 	}
 	if cfg.Dial == nil {
-		cfg.Dial = func(ctx context.Context, address string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", address)
-		}
+		cfg.Dial = plainDial
 	}
 	return &Client{cfg: cfg, wait: maxWait, staged: xds.Resources{}}, nil
 }
@@ -89,19 +78,7 @@ func New(cfg Config) (*Client, error) {
 // Run connects, and again whenever the stream ends, until ctx ends, which is
 // the only way it returns (with nil).
 func (c *Client) Run(ctx context.Context) error {
-	failures := 0
-	for {
-		start, changed := time.Now(), c.changed()
-		err := c.stream(ctx)
-		if ctx.Err() != nil {
-			c.set(func(s *Status) { s.Connected = false })
-			return nil
-		}
-		if time.Since(start) > lasting {
-			failures, changed = 0, c.changed() // what changed meanwhile is no reason to hurry
-		}
-		wait := backoff(failures, c.wait)
-		failures++
+	again(ctx, c.wait, c.cfg.Changed, c.stream, func(err error, wait time.Duration) time.Duration {
 		if errors.Is(err, errAnew) {
 			c.set(func(s *Status) { s.Connected, s.Err = false, nil })
 			c.cfg.Log.Info(err.Error(), slog.String("target", c.cfg.Target))
@@ -109,32 +86,10 @@ func (c *Client) Run(ctx context.Context) error {
 			c.set(func(s *Status) { s.Connected, s.Err = false, err })
 			c.cfg.Log.Warn("control plane away", slog.String("target", c.cfg.Target), slog.Any("err", err), slog.Duration("retry", wait))
 		}
-		if !pause(ctx, wait, changed) {
-			return nil
-		}
-	}
-}
-
-// changed is asked before each connection, so that no change is missed.
-func (c *Client) changed() <-chan struct{} {
-	if c.cfg.Changed == nil {
-		return nil
-	}
-	return c.cfg.Changed()
-}
-
-// pause waits until the time is over or something changed. It returns false
-// when ctx ended first.
-func pause(ctx context.Context, wait time.Duration, changed <-chan struct{}) bool {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-changed:
-	case <-timer.C:
-	}
-	return true
+		return wait
+	})
+	c.set(func(s *Status) { s.Connected = false })
+	return nil
 }
 
 // Status of the client now.
@@ -148,14 +103,4 @@ func (c *Client) set(f func(*Status)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f(&c.status)
-}
-
-// backoff doubles from minWait to most, less up to a third at random: a
-// thousand proxies must not come back in the same instant.
-func backoff(failures int, most time.Duration) time.Duration {
-	d := most
-	if failures < 10 {
-		d = min(minWait<<failures, most)
-	}
-	return d - time.Duration(rand.Int64N(int64(d)/3+1))
 }

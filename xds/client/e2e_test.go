@@ -72,6 +72,7 @@ type plane struct {
 	log    *slog.Logger // of proxies
 	age    time.Duration
 	stop   func()
+	heard  *heard // nil: no reports are taken
 }
 
 func newPlane(t *testing.T) *plane {
@@ -101,7 +102,15 @@ func (p *plane) start(addr string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if p.xds, err = server.New(server.Config{Source: p.world, StreamAge: p.age, Log: discard}); err != nil {
+	cfg := server.Config{Source: p.world, StreamAge: p.age, Log: discard}
+	if p.heard != nil {
+		cfg.Reports, cfg.Gone = p.heard.take, p.heard.gone
+		cfg.MayReport = func(node string, peer spiffeid.ID) error {
+			_, err := p.world.ConfigFor(node, peer)
+			return err
+		}
+	}
+	if p.xds, err = server.New(cfg); err != nil {
 		p.t.Fatal(err)
 	}
 	ln, err := net.Listen("tcp", addr)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"slices"
 	"strconv"
 	"time"
@@ -17,8 +16,6 @@ import (
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
 
 	"hasp/xds"
 )
@@ -50,14 +47,9 @@ type held struct{ kind, nonce string }
 
 // stream is one connection, from dialling to its end, which is always an error.
 func (c *Client) stream(ctx context.Context) error {
-	conn, err := grpc.NewClient("passthrough:///"+c.cfg.Target,
-		grpc.WithTransportCredentials(credentials.NewTLS(c.cfg.TLS())),
-		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return c.cfg.Dial(ctx, address) }),
-		grpc.WithNoProxy(),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)))
+	conn, err := connect(c.cfg.Target, c.cfg.TLS(), c.cfg.Dial, grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)))
 	if err != nil {
-		return fmt.Errorf("connect to %s: %w", c.cfg.Target, err)
+		return err
 	}
 	defer conn.Close()
 	ctx, cancel := context.WithCancel(ctx)

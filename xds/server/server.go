@@ -4,6 +4,9 @@
 // A [Server] asks its [Source] for the configuration of whoever connects, sends
 // what of it the proxy does not have, and again after every [Server.Notify].
 // What was sent, acknowledged and refused is kept for [Server.Status].
+//
+// The other way round proxies report what they see, by Envoy's access log
+// service: see [Config.Reports].
 package server
 
 import (
@@ -15,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	accesslog "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/grpc"
@@ -44,6 +48,16 @@ type Source interface {
 type Config struct {
 	Source Source
 	Log    *slog.Logger
+	// Reports takes what the proxy of a workload tells of itself, and who it is by
+	// its certificate; Node and Identity of the report are set. An error ends the
+	// stream. For one node it is called from one goroutine at a time. Nil: no
+	// reports are taken.
+	Reports func(node string, peer spiffeid.ID, r *mesh.Report) error
+	// MayReport is asked before, as ConfigFor is and with its errors.
+	MayReport func(node string, peer spiffeid.ID) error
+	// Gone is told that a node reports no more, after the last of its reports. Nil
+	// is told nothing.
+	Gone func(node string)
 	// MaxStreams bounds the proxies connected at a time; 0 is 10000.
 	MaxStreams int
 	// StreamAge is how long a proxy may stay, give or take a tenth; it is then
@@ -54,13 +68,15 @@ type Config struct {
 	Now       func() time.Time // nil is time.Now
 }
 
-// Server implements AggregatedDiscoveryServiceServer.
+// Server implements AggregatedDiscoveryServiceServer and AccessLogServiceServer.
 type Server struct {
 	discovery.UnimplementedAggregatedDiscoveryServiceServer
-	cfg     Config
-	proxies *registry
-	streams atomic.Int64
-	work    chan struct{} // a place for each configuration being computed
+	cfg       Config
+	proxies   *registry
+	reporters reporters
+	streams   atomic.Int64
+	reporting atomic.Int64
+	work      chan struct{} // a place for each configuration being computed, and report read
 
 	mu      sync.Mutex
 	newest  uint64        // generation
@@ -72,6 +88,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Source == nil || cfg.Log == nil {
 		return nil, errors.New("xds/server: a server needs a source and a log")
 	}
+	if cfg.Reports != nil && cfg.MayReport == nil {
+		return nil, errors.New("xds/server: reports need MayReport")
+	}
 	if cfg.MaxStreams <= 0 {
 		cfg.MaxStreams = 10_000
 	}
@@ -80,14 +99,16 @@ func New(cfg Config) (*Server, error) {
 	}
 	return &Server{
 		cfg: cfg, proxies: newRegistry(cfg.Now), changed: make(chan struct{}),
-		work: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		reporters: reporters{node: map[string]*reporter{}},
+		work:      make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}, nil
 }
 
-// Register adds the service to a gRPC server, whose transport must be TLS that
+// Register adds the services to a gRPC server, whose transport must be TLS that
 // verifies client certificates: see [Options].
 func (s *Server) Register(r grpc.ServiceRegistrar) {
 	discovery.RegisterAggregatedDiscoveryServiceServer(r, s)
+	accesslog.RegisterAccessLogServiceServer(r, s)
 }
 
 // Notify says that the Source has this generation. It returns at once; a proxy
@@ -132,11 +153,11 @@ func refusal(err error) error {
 	return nil
 }
 
-// enter takes one of the places for streams.
-func (s *Server) enter() (leave func(), err error) {
-	if n := s.streams.Add(1); n > int64(s.cfg.MaxStreams) {
-		s.streams.Add(-1)
+// enter takes one of the places for streams of a kind.
+func (s *Server) enter(streams *atomic.Int64) (leave func(), err error) {
+	if n := streams.Add(1); n > int64(s.cfg.MaxStreams) {
+		streams.Add(-1)
 		return nil, status.Error(codes.ResourceExhausted, fmt.Sprintf("%d proxies are connected, which is the limit", s.cfg.MaxStreams))
 	}
-	return func() { s.streams.Add(-1) }, nil
+	return func() { streams.Add(-1) }, nil
 }

@@ -43,7 +43,7 @@ type receiver[R any] interface {
 // sending too, happens here one after the other, so a slow proxy holds up
 // nobody but itself.
 func serve[R request](s *Server, stream receiver[R], p protocol[R]) error {
-	leave, err := s.enter()
+	leave, err := s.enter(&s.streams)
 	if err != nil {
 		return err
 	}
@@ -170,6 +170,8 @@ var errExpired = errors.New("the client certificate has ended, connect again wit
 func ended(ctx context.Context) error {
 	if cause := context.Cause(ctx); errors.Is(cause, errExpired) {
 		return grpcstatus.Error(codes.Unauthenticated, cause.Error())
+	} else if errors.Is(cause, errReplaced) {
+		return grpcstatus.Error(codes.Aborted, cause.Error())
 	}
 	return grpcstatus.FromContextError(ctx.Err()).Err()
 }
