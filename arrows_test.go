@@ -40,7 +40,9 @@ var arrows = map[string]string{
 	"capture":     "",
 	"inject":      "api mesh",
 	"cni":         "api capture mesh",
-	"deploy":      "", // the Helm chart as a value
+	// Places for boxes and arrows.
+	"dashboard/layout": "",
+	"deploy":           "", // the Helm chart as a value
 	// The images, a module of its own.
 	"deploy/images":             "",
 	"deploy/images/after-stdin": "",
@@ -53,7 +55,7 @@ var arrows = map[string]string{
 	"cli":            "api cli/check cluster control dashboard deploy inject local mesh policy sandbox source truth world",
 	"cmd/hasp":       "cli local",
 	"cmd/hasp-cni":   "cni",
-	"dashboard":      "mesh truth",
+	"dashboard":      "dashboard/layout mesh truth",
 	"sandbox":        "api capture mesh",
 	"cmd/hasp-proxy": "ca/csr capture mesh proxy proxy/relay xds/client",
 }

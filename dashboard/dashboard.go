@@ -1,66 +1,76 @@
-// Package dashboard is the page on port 20001: what hasp status says, to look
-// at. It reads the same JSON as the command and holds no state of its own.
+// Package dashboard is the pages on port 20001: who talks to whom and how, who
+// still speaks plaintext, what a policy would do, who changed what. They are
+// views of the facts that the commands show, and every page's JSON is theirs.
+//
+// [Handler] is all there is to call; it asks a [Backend], which the wiring hands
+// in. [Remote] is one over the control plane's HTTP views. Pages are rendered
+// here and work without JavaScript; a script of our own, when the browser runs
+// it, keeps them up to date.
 package dashboard
 
 import (
-	"bytes"
-	_ "embed"
-	"encoding/json"
-	"html/template"
-	"net"
+	"context"
+	"errors"
 	"net/http"
-	"strings"
+	"time"
+
+	"hasp/truth"
 )
 
-//go:embed page.html
-var pageHTML string
-
-var page = template.Must(template.New("page").Parse(pageHTML))
-
-// Handler serves the page at / and its data at /status.json. view is asked
-// anew for every request and must marshal to JSON; the page reads the fields of
-// hasp status.
-func Handler(view func() (any, error)) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		v, err := view()
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		var b bytes.Buffer
-		if err := page.Execute(&b, v); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
-		w.Write(b.Bytes())
-	})
-	mux.HandleFunc("GET /status.json", func(w http.ResponseWriter, r *http.Request) {
-		v, err := view()
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(v)
-	})
-	return local(mux)
+// Backend is what the pages ask. Its answers are not changed, and it may be
+// asked by many at a time.
+type Backend interface {
+	// Status must marshal to the JSON of hasp status.
+	Status(context.Context) (any, error)
+	Facts(context.Context) (*truth.Facts, error)
+	// Links of a workload, NAMESPACE/NAME, or all when it is "".
+	Links(ctx context.Context, workload string) ([]truth.Link, error)
+	Plaintext(context.Context) (truth.PlainLedger, error)
+	Graph(ctx context.Context, window time.Duration) (truth.Graph, error)
+	// Why is ErrUnknown when no such connection is remembered.
+	Why(ctx context.Context, id string) (truth.Postmortem, error)
+	Timeline(context.Context) ([]truth.Change, error)
+	// WhatIf answers for manifests in YAML. An *Invalid error says what is wrong
+	// with them.
+	WhatIf(ctx context.Context, yaml []byte) (truth.Answer, error)
+	// Changed is closed when something has changed since it was asked for.
+	Changed() <-chan struct{}
 }
 
-// local refuses requests that a page of another site made a browser send: the
-// Host must be a loopback name, so a name rebound to 127.0.0.1 gets nothing.
-func local(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if h, _, err := net.SplitHostPort(host); err == nil {
-			host = h
-		}
-		if ip := net.ParseIP(strings.Trim(host, "[]")); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			http.Error(w, "the dashboard answers on loopback names only", http.StatusForbidden)
-			return
-		}
-		h.ServeHTTP(w, r)
-	})
+// ErrUnknown is what Backend.Why says of a connection that nobody remembers.
+var ErrUnknown = errors.New("no such connection is remembered")
+
+// Invalid is what Backend.WhatIf says of manifests that it cannot take.
+type Invalid struct{ Reason string }
+
+func (e *Invalid) Error() string { return e.Reason }
+
+// Handler serves the pages, their JSON at /api/ and the events that tell an
+// open page of news. It answers on loopback names only.
+func Handler(b Backend) http.Handler {
+	s := &site{backend: b}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.home)
+	mux.HandleFunc("GET /edge", s.edge)
+	mux.HandleFunc("GET /workload/{namespace}/{name}", s.workload)
+	mux.HandleFunc("GET /outside", s.outside)
+	mux.HandleFunc("GET /plaintext", s.plaintext)
+	mux.HandleFunc("GET /what-if", s.ask)
+	mux.HandleFunc("POST /what-if", s.whatIf)
+	mux.HandleFunc("GET /timeline", s.timeline)
+	mux.HandleFunc("GET /why", s.findWhy)
+	mux.HandleFunc("GET /why/{id}", s.why)
+	mux.HandleFunc("GET /status", s.status)
+	mux.HandleFunc("GET /events", s.events)
+	mux.HandleFunc("GET /assets/{name}", asset)
+	s.api(mux)
+	mux.HandleFunc("/", s.notFound)
+	return guard(mux)
+}
+
+// site is the pages with what they share.
+type site struct {
+	backend   Backend
+	layouts   layouts
+	listeners listeners
 }
