@@ -92,7 +92,8 @@ fuzz: ## every fuzz target for FUZZTIME
 		echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$p || exit 1; done; done
 
 bench: ## benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./proxy/... ./policy/... ./compile/... ./xds/...
+	$(GO) test -run '^$$' -bench . -skip Reporting -benchmem ./proxy/... ./policy/... ./compile/... ./xds/...
+	$(GO) test -run '^$$' -bench Reporting -benchtime 10s ./proxy
 
 clean: ## what was built
 	rm -rf $(BIN)

@@ -34,7 +34,7 @@ func (p *Proxy) count(r *row) {
 
 func (p *Proxy) countLocked(r *row) {
 	a := &r.account
-	if a.ended {
+	if a.ended || p.ledger == nil {
 		return
 	}
 	if l := a.line.Load(); l != nil {
@@ -114,6 +114,9 @@ func (p *Proxy) closeAccount(r *row) {
 // exchanged counts a request of a connection wherever requests are counted.
 func (p *Proxy) exchanged(r *row, se *series, x exchange) {
 	p.metrics.exchange(se, x)
+	if p.ledger == nil {
+		return
+	}
 	a := &r.account
 	a.requests.Add(1)
 	if x.failed() {

@@ -2,10 +2,8 @@ package proxy
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"testing"
 	"time"
 
@@ -14,13 +12,18 @@ import (
 
 // benchLab is a pair of sidecars around a workload, as the product runs them.
 func benchLab(b *testing.B, proto mesh.Protocol, serve func(*net.TCPConn)) string {
+	_, at := newBenchLab(b, proto, serve)
+	return at
+}
+
+func newBenchLab(b *testing.B, proto mesh.Protocol, serve func(*net.TCPConn)) (*lab, string) {
 	m := &lab{ca: newTestCA(b)}
 	m.server, m.client = newNode(b, m.ca, "boards", "127.0.0.9"), newNode(b, m.ca, "app-ui", "127.0.0.5")
 	m.app = app(b, serve)
 	m.at = m.server.inboundFor(m.app)
 	m.server.apply(inboundConfig(m.app.Port(), mesh.ModeStrict, proto))
 	m.client.apply(outboundConfig(m.at, m.server.spiffe, istioMutual(m.server.spiffe), proto))
-	return m.client.outboundTo(vip).String()
+	return m, m.client.outboundTo(vip).String()
 }
 
 // A new connection each time: accept, dial, mutual handshake, relay, end, twice.
@@ -40,18 +43,7 @@ func BenchmarkConnection(b *testing.B) {
 
 // One request and response of 1 KB on a connection that stays.
 func BenchmarkRequest(b *testing.B) {
-	at := benchLab(b, mesh.HTTP, func(c *net.TCPConn) {
-		r := bufio.NewReader(c)
-		answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n%01024d", 0)
-		for {
-			req, err := http.ReadRequest(r)
-			if err != nil {
-				return
-			}
-			io.Copy(io.Discard, req.Body)
-			io.WriteString(c, answer)
-		}
-	})
+	at := benchLab(b, mesh.HTTP, answer1K)
 	c, err := net.Dial("tcp", at)
 	if err != nil {
 		b.Fatal(err)
@@ -59,12 +51,7 @@ func BenchmarkRequest(b *testing.B) {
 	defer c.Close()
 	r := bufio.NewReader(c)
 	for b.Loop() {
-		io.WriteString(c, "GET / HTTP/1.1\r\nHost: boards:8080\r\n\r\n")
-		res, err := http.ReadResponse(r, nil)
-		if err != nil {
-			b.Fatal(err)
-		}
-		io.Copy(io.Discard, res.Body)
+		request1K(b, c, r)
 	}
 }
 

@@ -221,6 +221,9 @@ func (f *Facts) tell(r *row) mesh.Connection {
 // ended takes a connection that has ended. worth says whether it is to be told
 // if it has not been told of before.
 func (f *Facts) ended(r *row, facts *mesh.Connection, worth bool) {
+	if f.p.ledger == nil {
+		return
+	}
 	f.endedMu.Lock()
 	defer f.endedMu.Unlock()
 	r.told.ended = true

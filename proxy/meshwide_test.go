@@ -174,7 +174,7 @@ func fetch(port uint16, path string) (code int, body string) {
 	return res.StatusCode, string(b)
 }
 
-func until(t *testing.T, what string, is func() bool) {
+func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {

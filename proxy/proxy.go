@@ -142,7 +142,7 @@ type Proxy struct {
 	settings atomic.Pointer[settings] // nil until the first Apply
 	applying sync.Mutex               // serializes Apply
 	table    *table
-	ledger   *ledger
+	ledger   *ledger // nil only where its cost is measured
 	facts    *Facts
 	health   *endpointHealth
 	files    *fileCache
