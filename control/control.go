@@ -134,7 +134,9 @@ func New(cfg Config) (*Control, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
-	c.xds, err = server.New(server.Config{Source: c, StreamAge: cfg.StreamAge, Log: cfg.Log})
+	c.xds, err = server.New(server.Config{
+		Source: c, Reports: c.Report, MayReport: c.MayReport, Gone: c.Gone, StreamAge: cfg.StreamAge, Log: cfg.Log,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}

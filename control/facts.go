@@ -98,6 +98,12 @@ func (c *Control) Gone(node string) {
 	_ = c.facts.do(func(b *truth.Book) error { b.Gone(node, time.Now()); return nil })
 }
 
+// MayReport is whether peer may speak for the workload node at all.
+func (c *Control) MayReport(node string, peer spiffeid.ID) error {
+	_, err := c.mayReport(node, peer)
+	return err
+}
+
 func (c *Control) mayReport(node string, peer spiffeid.ID) (*world.World, error) {
 	w := c.World()
 	if w == nil {
