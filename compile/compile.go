@@ -52,6 +52,7 @@ func (c *Compiler) For(wl *mesh.Workload) (*mesh.ProxyConfig, []Diagnostic) {
 		Identity:    wl.Identity(w.Mesh.TrustDomain),
 		TrustDomain: w.Mesh.TrustDomain,
 		Role:        wl.Role,
+		Names:       wl.Names(),
 		MinTLS:      w.Mesh.MinTLS,
 		Settings:    settings(w.Mesh),
 	}
@@ -166,7 +167,7 @@ func peers(w *world.World) []mesh.Peer {
 			continue
 		}
 		for _, a := range wl.Addresses {
-			p := mesh.Peer{Addr: a, Workload: wl.Key(), Sidecar: wl.Role != mesh.RoleNone}
+			p := mesh.Peer{Addr: a, Workload: wl.Key(), Sidecar: wl.Role != mesh.RoleNone, Names: wl.Names()}
 			if p.Sidecar {
 				p.Identity = wl.Identity(w.Mesh.TrustDomain)
 			}

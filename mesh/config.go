@@ -14,6 +14,8 @@ type ProxyConfig struct {
 	Identity    string `json:"identity"` // its SPIFFE ID
 	TrustDomain string `json:"trustDomain"`
 	Role        Role   `json:"role"`
+	// Names are what metrics call the workload.
+	Names Names `json:"names,omitzero"`
 	// MinTLS between proxies of the mesh: "1.3" (also when empty) or "1.2",
 	// from MeshConfig.meshMTLS.minProtocolVersion.
 	MinTLS string `json:"minTLS,omitempty"`
@@ -156,6 +158,40 @@ type Peer struct {
 	Workload string     `json:"workload"` // NAMESPACE/NAME
 	Identity string     `json:"identity"`
 	Sidecar  bool       `json:"sidecar"`
+	Names    Names      `json:"names,omitzero"`
+}
+
+// Names are what metrics call a workload: few, where pods are many. They are
+// Istio's standard labels
+// (https://istio.io/latest/docs/reference/config/metrics/#labels).
+type Names struct {
+	Owner    string `json:"owner,omitempty"` // the Deployment, or the pod itself
+	App      string `json:"app,omitempty"`   // labels app and version
+	Version  string `json:"version,omitempty"`
+	Service  string `json:"service,omitempty"` // canonical service and revision
+	Revision string `json:"revision,omitempty"`
+}
+
+// Names of the workload. The canonical ones are read from its labels in Istio's
+// order.
+func (w *Workload) Names() Names {
+	first := func(fallback string, keys ...string) string {
+		for _, k := range keys {
+			if v := w.Labels[k]; v != "" {
+				return v
+			}
+		}
+		return fallback
+	}
+	owner := w.Owner
+	if owner == "" {
+		owner = w.Name
+	}
+	return Names{
+		Owner: owner, App: w.Labels["app"], Version: w.Labels["version"],
+		Service:  first(owner, "service.istio.io/canonical-name", "app.kubernetes.io/name", "app"),
+		Revision: first("latest", "service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"),
+	}
 }
 
 // Bootstrap is what starts a proxy: where its control plane is and how it

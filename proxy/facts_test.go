@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,16 +40,19 @@ func bothEnds(t *testing.T, proto mesh.Protocol, app netip.AddrPort) *lab {
 	}
 	in := inboundConfig(m.app.Port(), mesh.ModeStrict, proto)
 	in.Node = "shop/boards-7d4b9cb5f-x2x9z"
-	in.Peers = []mesh.Peer{{Addr: m.client.addr, Workload: "shop/app-ui-6fcd58479d-4kq8v", Identity: m.client.spiffe, Sidecar: true}}
+	ui := mesh.Names{Owner: "app-ui", App: "ui", Version: "v1", Service: "ui", Revision: "v1"}
+	boards := mesh.Names{Owner: "boards", Service: "boards", Revision: "latest"}
+	in.Names, in.Peers = boards, []mesh.Peer{{Addr: m.client.addr, Workload: "shop/app-ui-6fcd58479d-4kq8v", Identity: m.client.spiffe, Sidecar: true, Names: ui}}
 	m.server.apply(in)
 	out := outboundConfig(m.at, m.server.spiffe, istioMutual(m.server.spiffe), proto)
 	out.Node = "shop/app-ui-6fcd58479d-4kq8v"
+	out.Names, out.Peers = ui, []mesh.Peer{{Addr: m.at.Addr(), Workload: "shop/boards-7d4b9cb5f-x2x9z", Identity: m.server.spiffe, Sidecar: true, Names: boards}}
 	out.Outbound.Clusters[0].Endpoints[0].Workload = "shop/boards-7d4b9cb5f-x2x9z"
 	m.client.apply(out)
 	return m
 }
 
-const bothEndsLabels = `connection_security_policy="mutual_tls",destination_principal="spiffe://cluster.local/ns/shop/sa/boards",destination_service="boards.shop.svc.cluster.local",destination_service_name="boards",destination_service_namespace="shop",destination_workload="boards",destination_workload_namespace="shop",reporter="%s",request_protocol="%s",%ssource_principal="spiffe://cluster.local/ns/shop/sa/app-ui",source_workload="app-ui",source_workload_namespace="shop"`
+const bothEndsLabels = `connection_security_policy="mutual_tls",destination_app="unknown",destination_canonical_revision="latest",destination_canonical_service="boards",destination_cluster="Kubernetes",destination_principal="spiffe://cluster.local/ns/shop/sa/boards",destination_service="boards.shop.svc.cluster.local",destination_service_name="boards",destination_service_namespace="shop",destination_version="unknown",destination_workload="boards",destination_workload_namespace="shop",reporter="%s",request_protocol="%s",%ssource_app="ui",source_canonical_revision="v1",source_canonical_service="ui",source_cluster="Kubernetes",source_principal="spiffe://cluster.local/ns/shop/sa/app-ui",source_version="v1",source_workload="app-ui",source_workload_namespace="shop"`
 
 func TestTCPMetricsOfBothEnds(t *testing.T) {
 	m := bothEnds(t, mesh.TCP, netip.AddrPort{})
@@ -83,6 +87,7 @@ func TestTCPMetricsOfBothEnds(t *testing.T) {
 
 func TestHTTPMetricsOfBothEnds(t *testing.T) {
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Date"] = nil // each response has its size
 		if r.URL.Path == "/missing" {
 			w.WriteHeader(404)
 		}
@@ -115,6 +120,13 @@ func TestHTTPMetricsOfBothEnds(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, samples(s, "istio_requests_total")); diff != "" {
 			t.Errorf("%s: %s", end.reporter, diff)
+		}
+		// GET / HTTP/1.1 CRLF Host: x CRLF CRLF, and what Go's server answers.
+		labels := fmt.Sprintf(bothEndsLabels, end.reporter, "http", `response_code="200",response_flags="-",`)
+		for name, bytes := range map[string]int{"istio_request_bytes_sum": 2 * 27, "istio_response_bytes_sum": 2 * len("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")} {
+			if want := fmt.Sprintf("%s{%s} %d", name, labels, bytes); !slices.Contains(samples(s, name), want) {
+				t.Errorf("got  %s\nwant %s", samples(s, name), want)
+			}
 		}
 		if got := samples(s, "istio_tcp_connections_opened_total"); got != nil {
 			t.Errorf("HTTP counted as TCP too: %s", got)
@@ -154,7 +166,7 @@ func TestSplitHost(t *testing.T) {
 func TestSeriesAreBounded(t *testing.T) {
 	m := newMetrics(&identity{}, time.Now)
 	for i := range maxSeries + 500 {
-		l := labels{Reporter: "destination", SourceWorkload: fmt.Sprint("caller-", i), Protocol: "tcp", Security: "none"}
+		l := labels{Reporter: "destination", Source: end{Names: mesh.Names{Owner: fmt.Sprint("caller-", i)}}, Protocol: "tcp", Security: "none"}
 		m.countTCP(newSeries(&l))
 	}
 	families, err := m.registry.Gather()

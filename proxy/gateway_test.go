@@ -123,7 +123,7 @@ func TestGatewayForwardsOverMutualTLS(t *testing.T) {
 		}
 	}
 	metrics := scrape(t, m.gw)
-	want := `istio_requests_total{connection_security_policy="mutual_tls",destination_principal="spiffe://cluster.local/ns/shop/sa/app-ui",destination_service="boards.shop.svc.cluster.local",destination_service_name="boards",destination_service_namespace="shop",destination_workload="boards",destination_workload_namespace="shop",reporter="source",request_protocol="http",response_code="200",response_flags="-",source_principal="spiffe://cluster.local/ns/shop/sa/gateway",source_workload="gateway",source_workload_namespace="shop"} 1`
+	want := `istio_requests_total{connection_security_policy="mutual_tls",destination_app="unknown",destination_canonical_revision="unknown",destination_canonical_service="unknown",destination_cluster="Kubernetes",destination_principal="spiffe://cluster.local/ns/shop/sa/app-ui",destination_service="boards.shop.svc.cluster.local",destination_service_name="boards",destination_service_namespace="shop",destination_version="unknown",destination_workload="boards",destination_workload_namespace="shop",reporter="source",request_protocol="http",response_code="200",response_flags="-",source_app="unknown",source_canonical_revision="unknown",source_canonical_service="unknown",source_cluster="Kubernetes",source_principal="spiffe://cluster.local/ns/shop/sa/gateway",source_version="unknown",source_workload="gateway",source_workload_namespace="shop"} 1`
 	if !strings.Contains(metrics, want) {
 		t.Errorf("metrics lack\n%s\namong\n%s", want, metrics)
 	}

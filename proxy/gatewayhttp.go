@@ -42,6 +42,7 @@ type request struct {
 	cluster  *cluster
 	row      atomic.Pointer[row] // of the upstream connection that carries it
 	log      requestLog
+	sent     uint64 // bytes of its body, when its head says
 }
 
 func (p *Proxy) newRequest(r *http.Request) *request {
@@ -50,7 +51,7 @@ func (p *Proxy) newRequest(r *http.Request) *request {
 		id = newRequestID()
 		r.Header.Set("X-Request-Id", id)
 	}
-	return &request{settings: p.settings.Load(), log: requestLog{
+	return &request{settings: p.settings.Load(), sent: uint64(max(r.ContentLength, 0)), log: requestLog{
 		Start: p.cfg.Now(), Source: r.RemoteAddr, Method: r.Method, Host: r.Host,
 		Path: r.URL.RequestURI(), Protocol: r.Proto, RequestID: cutTo(id, maxSentence), Flags: "-",
 	}}
@@ -170,7 +171,7 @@ func (p *Proxy) finishRequest(q *request, w *countingWriter) {
 		l.tell(facts)
 	}
 	p.access.request(p.logForm(), l)
-	x := exchange{Method: l.Method, Code: l.Code, Flags: l.Flags, Duration: l.Duration}
+	x := exchange{Method: l.Method, Code: l.Code, Flags: l.Flags, Duration: l.Duration, Request: q.sent, Response: l.Sent}
 	if se := p.seriesFor(q, row, &facts); row != nil {
 		p.exchanged(row, se, x)
 	} else {

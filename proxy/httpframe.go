@@ -30,6 +30,7 @@ type framer struct {
 	state frameState
 	line  []byte // of the current line, what has passed so far
 	size  int    // bytes of the current head
+	total uint64 // bytes of the current message, what has passed so far
 	left  uint64 // bytes of the body or chunk to pass
 	msg   msgHead
 }
@@ -75,6 +76,7 @@ func (f *framer) feed(p []byte) error {
 		case stateBody, stateChunk:
 			n := min(f.left, uint64(len(p)))
 			p = p[n:]
+			f.total += n
 			if f.left -= n; f.left > 0 {
 				return nil
 			}
@@ -84,19 +86,21 @@ func (f *framer) feed(p []byte) error {
 				f.state = stateChunkEnd
 			}
 		case stateUntilClose:
+			f.total += uint64(len(p))
 			return nil
 		case stateIdle:
 			if p[0] == '\r' || p[0] == '\n' { // tolerated between messages (RFC 9112, 2.2)
 				p = p[1:]
 				continue
 			}
-			f.state, f.msg, f.size = stateStartLine, msgHead{}, 0
+			f.state, f.msg, f.size, f.total = stateStartLine, msgHead{}, 0, 0
 			f.begin()
 		default:
 			rest, line, whole, err := f.takeLine(p)
 			if err != nil {
 				return err
 			}
+			f.total += uint64(len(p) - len(rest))
 			p = rest
 			if whole {
 				if err := f.handleLine(line); err != nil {

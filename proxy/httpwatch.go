@@ -17,6 +17,8 @@ type exchange struct {
 	Code     int    // of the response; 0 when none came
 	Flags    string // Envoy's response flags: "-", "DC", "UC"
 	Duration time.Duration
+	// Heads and bodies, in bytes, as far as they passed.
+	Request, Response uint64
 }
 
 // httpWatch follows the requests and responses of one HTTP/1 connection as
@@ -43,12 +45,18 @@ type httpWatch struct {
 type pending struct {
 	method string
 	start  time.Time
+	size   uint64 // once all of it has passed
 }
 
 func newHTTPWatch(now func() time.Time, emit func(exchange)) *httpWatch {
 	w := &httpWatch{now: now, emit: emit}
 	nothing := func() {}
-	w.request = framer{begin: func() { w.started = w.now() }, head: w.requestHead, done: nothing}
+	requestDone := func() {
+		if n := len(w.waiting); n > 0 {
+			w.waiting[n-1].size = w.request.total
+		}
+	}
+	w.request = framer{begin: func() { w.started = w.now() }, head: w.requestHead, done: requestDone}
 	w.response = framer{begin: nothing, head: w.responseHead, done: w.responseDone}
 	return w
 }
@@ -141,8 +149,12 @@ func (w *httpWatch) finishFirst(flags string) {
 	}
 	first := w.waiting[0]
 	w.waiting = append(w.waiting[:0], w.waiting[1:]...)
-	w.emit(exchange{Method: first.method, Code: w.code, Flags: flags, Duration: w.now().Sub(first.start)})
-	w.code = 0
+	x := exchange{Method: first.method, Code: w.code, Flags: flags, Duration: w.now().Sub(first.start), Request: first.size, Response: w.response.total}
+	if first.size == 0 && len(w.waiting) == 0 {
+		x.Request = w.request.total // it is still being sent
+	}
+	w.emit(x)
+	w.code, w.response.total = 0, 0
 }
 
 // finish reports what is still waiting when the connection has ended, with the

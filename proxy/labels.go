@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/netip"
 	"strings"
 
 	"hasp/mesh"
@@ -10,34 +11,46 @@ import (
 // order of labelNames.
 // https://istio.io/latest/docs/reference/config/metrics/
 type labels struct {
-	Reporter             string
-	SourceWorkload       string
-	SourceNamespace      string
-	SourcePrincipal      string
-	DestinationWorkload  string
-	DestinationNamespace string
-	DestinationPrincipal string
-	Service              string
-	ServiceName          string
-	ServiceNamespace     string
-	Protocol             string
-	Security             string
+	Reporter            string
+	Source, Destination end
+	Service             string
+	ServiceName         string
+	ServiceNamespace    string
+	Protocol            string
+	Security            string
 }
 
+// end is the client or the server.
+type end struct {
+	Namespace, Principal string
+	mesh.Names
+}
+
+// homeCluster is the name of the only cluster there is, as Istio calls it.
+const homeCluster = "Kubernetes"
+
 var labelNames = []string{
-	"reporter", "source_workload", "source_workload_namespace", "source_principal",
+	"reporter",
+	"source_workload", "source_workload_namespace", "source_principal",
+	"source_app", "source_version", "source_canonical_service", "source_canonical_revision", "source_cluster",
 	"destination_workload", "destination_workload_namespace", "destination_principal",
+	"destination_app", "destination_version", "destination_canonical_service", "destination_canonical_revision", "destination_cluster",
 	"destination_service", "destination_service_name", "destination_service_namespace",
 	"request_protocol", "connection_security_policy",
 }
 
-func (l *labels) values() []string {
-	out := []string{
-		l.Reporter, l.SourceWorkload, l.SourceNamespace, l.SourcePrincipal,
-		l.DestinationWorkload, l.DestinationNamespace, l.DestinationPrincipal,
-		l.Service, l.ServiceName, l.ServiceNamespace,
-		l.Protocol, l.Security,
+func (e *end) values() []string {
+	cluster := ""
+	if e.Namespace != "" {
+		cluster = homeCluster
 	}
+	return []string{e.Owner, e.Namespace, e.Principal, e.App, e.Version, e.Service, e.Revision, cluster}
+}
+
+func (l *labels) values() []string {
+	out := append([]string{l.Reporter}, l.Source.values()...)
+	out = append(out, l.Destination.values()...)
+	out = append(out, l.Service, l.ServiceName, l.ServiceNamespace, l.Protocol, l.Security)
 	for i, v := range out {
 		if v == "" {
 			out[i] = "unknown"
@@ -52,20 +65,18 @@ func connectionLabels(s *settings, f *mesh.Connection) labels {
 	if f.Protocol == mesh.HTTP {
 		l.Protocol = "http"
 	}
-	peerNS, peer := workload(f.PeerWorkload, f.PeerIdentity)
-	selfNS, self := workload(s.config.Node, f.LocalIdentity)
-	peerID, selfID := f.PeerIdentity, ""
+	self := end{Names: s.config.Names}
+	var selfName string
+	if self.Namespace, selfName = workload(s.config.Node, f.LocalIdentity); self.Owner == "" {
+		self.Owner = selfName
+	}
 	if f.Security == mesh.MutualTLS {
-		selfID = f.LocalIdentity
+		self.Principal = f.LocalIdentity
 	}
 	if f.Direction == mesh.InboundDir {
-		l.Reporter = "destination"
-		l.SourceWorkload, l.SourceNamespace, l.SourcePrincipal = peer, peerNS, peerID
-		l.DestinationWorkload, l.DestinationNamespace, l.DestinationPrincipal = self, selfNS, selfID
+		l.Reporter, l.Source, l.Destination = "destination", peerEnd(s, f, f.Source.Addr()), self
 	} else {
-		l.Reporter = "source"
-		l.SourceWorkload, l.SourceNamespace, l.SourcePrincipal = self, selfNS, selfID
-		l.DestinationWorkload, l.DestinationNamespace, l.DestinationPrincipal = peer, peerNS, peerID
+		l.Reporter, l.Source, l.Destination = "source", self, peerEnd(s, f, f.Upstream.Addr())
 	}
 	l.Service = f.Service
 	if l.Service == "" {
@@ -73,6 +84,20 @@ func connectionLabels(s *settings, f *mesh.Connection) labels {
 	}
 	l.ServiceName, l.ServiceNamespace = splitHost(l.Service)
 	return l
+}
+
+// peerEnd is the other end, by the directory where it has the address.
+func peerEnd(s *settings, f *mesh.Connection, addr netip.Addr) end {
+	e := end{Principal: f.PeerIdentity}
+	var name string
+	e.Namespace, name = workload(f.PeerWorkload, f.PeerIdentity)
+	if p := s.peers[addr.Unmap()]; p.Workload != "" && p.Workload == f.PeerWorkload {
+		e.Names = p.Names
+	}
+	if e.Owner == "" {
+		e.Owner = name
+	}
+	return e
 }
 
 // securityLabel is Istio's word: TLS that the mesh did not authenticate

@@ -21,6 +21,8 @@ type metrics struct {
 	sent, received  *prometheus.CounterVec
 	requests        *prometheus.CounterVec
 	durations       *prometheus.HistogramVec
+	requestBytes    *prometheus.HistogramVec
+	responseBytes   *prometheus.HistogramVec
 	handshakes      *prometheus.CounterVec
 	overload, cut   prometheus.Counter
 	again           prometheus.Counter
@@ -35,6 +37,9 @@ func newMetrics(id Identity, now func() time.Time) *metrics {
 	httpLabels := append(append([]string(nil), labelNames...), "response_code", "response_flags")
 	counters := func(name, help string, labels []string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	sizes := func(name, help string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(64, 8, 8)}, httpLabels)
 	}
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
@@ -51,19 +56,21 @@ func newMetrics(id Identity, now func() time.Time) *metrics {
 			Help:    "Time from the first byte of an HTTP request to the last of its response.",
 			Buckets: []float64{0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000},
 		}, httpLabels),
-		handshakes: counters("hasp_tls_handshake_failures_total", "TLS handshakes that failed, by our side and reason.", []string{"side", "reason"}),
-		overload:   counter("hasp_connections_overload_total", "Connections reset because the connection table was full."),
-		cut:        counter("hasp_connections_cut_total", "Live connections ended because a new configuration forbids them."),
-		again:      counter("hasp_requests_sent_again_total", "HTTP requests sent to another endpoint because the first went away without an answer."),
-		rejected:   counter("hasp_config_rejected_total", "Configurations that were not applied."),
-		folds:      counter("hasp_metric_overflow_total", "Label sets counted under unknown because there were too many."),
-		generation: prometheus.NewGauge(prometheus.GaugeOpts{Name: "hasp_config_generation", Help: "Generation of the configuration in force."}),
-		seen:       make(map[string]bool),
+		requestBytes:  sizes("istio_request_bytes", "Size of HTTP requests."),
+		responseBytes: sizes("istio_response_bytes", "Size of HTTP responses."),
+		handshakes:    counters("hasp_tls_handshake_failures_total", "TLS handshakes that failed, by our side and reason.", []string{"side", "reason"}),
+		overload:      counter("hasp_connections_overload_total", "Connections reset because the connection table was full."),
+		cut:           counter("hasp_connections_cut_total", "Live connections ended because a new configuration forbids them."),
+		again:         counter("hasp_requests_sent_again_total", "HTTP requests sent to another endpoint because the first went away without an answer."),
+		rejected:      counter("hasp_config_rejected_total", "Configurations that were not applied."),
+		folds:         counter("hasp_metric_overflow_total", "Label sets counted under unknown because there were too many."),
+		generation:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "hasp_config_generation", Help: "Generation of the configuration in force."}),
+		seen:          make(map[string]bool),
 	}
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hasp_certificate_expiry_seconds", Help: "Time left of the proxy's own certificate; 0 when there is none.",
 	}, func() float64 { return expirySeconds(id, now()) }))
-	m.registry.MustRegister(m.opened, m.closed, m.sent, m.received, m.requests, m.durations,
+	m.registry.MustRegister(m.opened, m.closed, m.sent, m.received, m.requests, m.durations, m.requestBytes, m.responseBytes,
 		m.handshakes, m.overload, m.cut, m.again, m.rejected, m.folds, m.generation)
 	return m
 }

@@ -32,6 +32,8 @@ type outcome struct {
 type exchangeSeries struct {
 	count    prometheus.Counter
 	duration prometheus.Observer
+	request  prometheus.Observer
+	response prometheus.Observer
 }
 
 func newSeries(l *labels) *series {
@@ -72,13 +74,16 @@ func (m *metrics) exchange(se *series, x exchange) {
 	if !ok {
 		values := append(append([]string(nil), se.labels...), strconv.Itoa(x.Code), x.Flags)
 		values = m.bounded(values, 4)
-		es = exchangeSeries{m.requests.WithLabelValues(values...), m.durations.WithLabelValues(values...)}
+		es = exchangeSeries{m.requests.WithLabelValues(values...), m.durations.WithLabelValues(values...),
+			m.requestBytes.WithLabelValues(values...), m.responseBytes.WithLabelValues(values...)}
 		if len(se.exchanges) < 32 {
 			se.exchanges[key] = es
 		}
 	}
 	es.count.Inc()
 	es.duration.Observe(float64(x.Duration.Microseconds()) / 1000)
+	es.request.Observe(float64(x.Request))
+	es.response.Observe(float64(x.Response))
 }
 
 // connectionEnded counts the end of a connection that was let in.

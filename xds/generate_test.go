@@ -67,7 +67,7 @@ func some[T any](g gen, max int, one func() T) []T {
 func (g gen) config() *mesh.ProxyConfig {
 	c := &mesh.ProxyConfig{
 		Node: "shop/boards-1", Identity: g.identity(), TrustDomain: "cluster.local",
-		Role: pick(g, mesh.RoleSidecar, mesh.RoleGateway), MinTLS: pick(g, "", "1.2", "1.3"),
+		Role: pick(g, mesh.RoleSidecar, mesh.RoleGateway), MinTLS: pick(g, "", "1.2", "1.3"), Names: g.names(),
 		Peers: some(g, 5, g.peer), Settings: g.settings(),
 	}
 	slices.SortStableFunc(c.Peers, func(a, b mesh.Peer) int {
@@ -96,7 +96,7 @@ func (g gen) settings() mesh.Settings {
 }
 
 func (g gen) peer() mesh.Peer {
-	return mesh.Peer{Addr: g.addr(), Workload: g.workload(), Identity: g.identity(), Sidecar: g.yes()}
+	return mesh.Peer{Addr: g.addr(), Workload: g.workload(), Identity: g.identity(), Sidecar: g.yes(), Names: g.names()}
 }
 
 func (g gen) capture(c *mesh.ProxyConfig) {
@@ -259,4 +259,11 @@ func (g gen) match() mesh.HTTPMatch {
 		m.PathRegex = "/[a-z]+"
 	}
 	return m
+}
+
+func (g gen) names() mesh.Names {
+	if g.yes() {
+		return mesh.Names{}
+	}
+	return mesh.Names{Owner: g.word(), App: pick(g, "", g.word()), Version: pick(g, "", "v1"), Service: g.word(), Revision: pick(g, "latest", "v1")}
 }

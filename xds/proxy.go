@@ -13,11 +13,12 @@ const maxMillis = 24 * 60 * 60 * 1000
 
 // proxyLayer is the content of the Runtime hasp.proxy.
 type proxyLayer struct {
-	Node        string    `json:"node,omitempty"`
-	Identity    string    `json:"identity,omitempty"`
-	TrustDomain string    `json:"trustDomain,omitempty"`
-	Role        mesh.Role `json:"role,omitempty"`
-	MinTLS      string    `json:"minTLS,omitempty"`
+	Node        string     `json:"node,omitempty"`
+	Identity    string     `json:"identity,omitempty"`
+	TrustDomain string     `json:"trustDomain,omitempty"`
+	Role        mesh.Role  `json:"role,omitempty"`
+	MinTLS      string     `json:"minTLS,omitempty"`
+	Names       mesh.Names `json:"names,omitzero"`
 	// Settings stand here for our proxy. To an Envoy, access_log and
 	// connect_timeout of the other resources say the same, and Decode sees to it
 	// that they do.
@@ -28,7 +29,7 @@ type proxyLayer struct {
 
 // proxy is the last step: the digest seals what the others made.
 func (e *encoder) proxy() error {
-	l := proxyLayer{e.c.Node, e.c.Identity, e.c.TrustDomain, e.c.Role, e.c.MinTLS, e.c.Settings, e.out.digest()}
+	l := proxyLayer{e.c.Node, e.c.Identity, e.c.TrustDomain, e.c.Role, e.c.MinTLS, e.c.Names, e.c.Settings, e.out.digest()}
 	if err := l.check(); err != nil {
 		return err
 	}
@@ -71,7 +72,7 @@ func (d *decoder) proxy() error {
 		return err
 	}
 	d.c.Node, d.c.Identity, d.c.TrustDomain, d.c.Role, d.c.MinTLS = l.Node, l.Identity, l.TrustDomain, l.Role, l.MinTLS
-	d.c.Settings = l.Settings
+	d.c.Names, d.c.Settings = l.Names, l.Settings
 	return nil
 }
 
