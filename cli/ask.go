@@ -14,6 +14,7 @@ import (
 	"hasp/api"
 	"hasp/mesh"
 	"hasp/policy"
+	"hasp/truth"
 	"hasp/world"
 )
 
@@ -24,6 +25,10 @@ import (
 // namespace becomes that of the kubeconfig's context.
 type worldLoader func(ctx context.Context, q *question) (*world.World, error)
 
+// factsLoader gives the facts of the mesh that a World was loaded from, nil
+// when it came from files.
+type factsLoader func(ctx context.Context, q *question) (*truth.Facts, error)
+
 // question is what every command that asks the policies takes.
 type question struct {
 	load      worldLoader
@@ -32,17 +37,26 @@ type question struct {
 	namespace string
 	given     bool // namespace was said, and is not the default
 	output    string
+	wide      bool // -o wide is known
 }
 
 func (q *question) flags(cmd *cobra.Command, namespace string) {
 	cmd.Flags().StringArrayVarP(&q.files, "filename", "f", nil, "answer from this manifest `FILE|DIR` alone, with no mesh running; may be repeated")
 	cmd.Flags().StringVarP(&q.namespace, "namespace", "n", namespace, "namespace of names that do not say theirs")
-	cmd.Flags().StringVarP(&q.output, "output", "o", "", "json for the answer as JSON")
+	usage := "json for the answer as JSON"
+	if q.wide {
+		usage += ", wide for more columns"
+	}
+	cmd.Flags().StringVarP(&q.output, "output", "o", "", usage)
 	q.target.register(cmd)
 }
 
 func (q *question) world(cmd *cobra.Command) (*world.World, error) {
-	if q.output != "" && q.output != "json" {
+	switch {
+	case q.output == "", q.output == "json", q.output == "wide" && q.wide:
+	case q.wide:
+		return nil, usageError{fmt.Errorf("-o %s: json and wide are known", q.output)}
+	default:
 		return nil, usageError{fmt.Errorf("-o %s: only json is known", q.output)}
 	}
 	if q.target.named() && len(q.files) > 0 {

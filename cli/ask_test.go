@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hasp/source"
+	"hasp/truth"
 	"hasp/world"
 )
 
@@ -64,7 +65,7 @@ func TestAsk(t *testing.T) {
 
 func runCommand(out *strings.Builder, args []string) {
 	root := &cobra.Command{Use: "hasp", SilenceUsage: true, SilenceErrors: true}
-	root.AddCommand(newAuthnCmd(loadManifests, "shop"), newExplainCmd(loadManifests, "shop"))
+	root.AddCommand(newAuthnCmd(loadManifests, noFacts, "shop"), newExplainCmd(loadManifests, "shop"))
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(out)
@@ -80,3 +81,5 @@ func loadManifests(_ context.Context, q *question) (*world.World, error) {
 	}
 	return w, err
 }
+
+func noFacts(context.Context, *question) (*truth.Facts, error) { return nil, nil }

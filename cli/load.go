@@ -13,6 +13,7 @@ import (
 
 	"hasp/local"
 	"hasp/source"
+	"hasp/truth"
 	"hasp/world"
 )
 
@@ -57,6 +58,19 @@ func (e *env) world(ctx context.Context, q *question) (*world.World, error) {
 		fmt.Fprintln(e.Err, "hasp: not used:", p)
 	}
 	return w, nil
+}
+
+// facts of the mesh that a question is about.
+func (e *env) facts(ctx context.Context, q *question) (*truth.Facts, error) {
+	if len(q.files) > 0 {
+		return nil, nil
+	}
+	v, err := views(ctx, e, &q.target)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	return v.Facts(ctx)
 }
 
 // cluster asks what the flags name, else KUBECONFIG, else the mesh on this

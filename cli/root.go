@@ -102,7 +102,7 @@ and the services never notice. On one machine it needs nothing installed.`,
 	root.AddCommand(
 		newUp(e), newDown(e), newStatus(e), newDemo(e),
 		newConnections(e), newPlaintext(e), newWhy(e), newWhatIf(e),
-		newKubectl(e), newAuthnCmd(e.world, e.namespace()), newExplainCmd(e.world, e.namespace()),
+		newKubectl(e), newAuthnCmd(e.world, e.facts, e.namespace()), newExplainCmd(e.world, e.namespace()),
 		newCheck(e), newInstall(e), newUninstall(e), newManifest(e), newInject(e), newControlPlane(e),
 		newBackup(e), newRestore(e), newDaemon(e), newProbe(),
 	)

@@ -9,26 +9,28 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"hasp/mesh"
 	"hasp/policy"
+	"hasp/truth"
 	"hasp/world"
 )
 
 // newAuthnCmd is "hasp authn", the group istioctl kept tls-check in.
-func newAuthnCmd(load worldLoader, namespace string) *cobra.Command {
+func newAuthnCmd(load worldLoader, facts factsLoader, namespace string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "authn",
 		Short: "Ask how services authenticate their callers",
 	}
-	cmd.AddCommand(newTLSCheckCmd(load, namespace))
+	cmd.AddCommand(newTLSCheckCmd(load, facts, namespace))
 	return cmd
 }
 
-func newTLSCheckCmd(load worldLoader, namespace string) *cobra.Command {
-	q := question{load: load}
+func newTLSCheckCmd(load worldLoader, facts factsLoader, namespace string) *cobra.Command {
+	q := question{load: load, wide: true}
 	cmd := &cobra.Command{
 		Use:   "tls-check [WORKLOAD[.NAMESPACE]] [HOST]",
 		Short: "Check that what a workload speaks suits what each service takes",
@@ -49,6 +51,17 @@ suits are those of istioctl 1.4, except where it called a call OK that cannot
 work: plaintext, because no rule says tls, to a STRICT server, and a missing
 sidecar at either end. Those are a CONFLICT.
 
+A running mesh also tells what really happened. With -o wide there are
+
+  ACKED    whether the proxies at both ends have the newest configuration in force,
+           or those that have not
+  SEEN     the newest real handshake: when, TLS version, key exchange
+  BETWEEN  the identities that were shown in it
+  VERDICT  STATUS, or DIFFERS when the newest connection was not what the
+           configuration says
+
+What differs is said under the table, wide or not.
+
 WORKLOAD is a pod, a Deployment or an app label. Without it every workload that
 has a proxy is asked, and those that see the same share a table. HOST limits the
 answer to one service.
@@ -60,6 +73,7 @@ The exit status is 0 whatever the table says; it is 1 when the question could
 not be answered. In JSON a server or client mode that nothing sets is absent.`,
 		Example: `  hasp authn tls-check app-ui.microservices-demo
   hasp authn tls-check app-ui boards.microservices-demo.svc.cluster.local
+  hasp authn tls-check -o wide
   hasp authn tls-check app-ui -f deploy/ -f policy.yaml -o json`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -67,9 +81,13 @@ not be answered. In JSON a server or client mode that nothing sets is absent.`,
 			if err != nil {
 				return err
 			}
+			f, err := facts(cmd.Context(), &q)
+			if err != nil && q.output == "wide" {
+				fmt.Fprintln(cmd.ErrOrStderr(), "hasp: the table has no facts:", err)
+			}
 			args = append(args, "", "")
 			return TLSCheck(w, cmd.OutOrStdout(), TLSCheckQuery{
-				Workload: args[0], Host: args[1], Namespace: q.namespace, JSON: q.output == "json",
+				Workload: args[0], Host: args[1], Namespace: q.namespace, JSON: q.output == "json", Wide: q.output == "wide", Facts: f,
 			})
 		},
 	}
@@ -83,6 +101,9 @@ type TLSCheckQuery struct {
 	Host      string
 	Namespace string // of names that do not say theirs
 	JSON      bool
+	Wide      bool
+	// Facts of the running mesh; nil when there are none.
+	Facts *truth.Facts
 }
 
 // tlsRow is one line of the table.
@@ -97,6 +118,8 @@ type tlsRow struct {
 	AuthnPolicy     string `json:"authnPolicy,omitempty"`
 	DestinationRule string `json:"destinationRule,omitempty"`
 	Why             string `json:"why"`
+	// Checked is nil without facts.
+	*truth.Checked
 }
 
 func (r tlsRow) hostPort() string {
@@ -119,15 +142,15 @@ func TLSCheck(w *world.World, out io.Writer, q TLSCheckQuery) error {
 		if err != nil {
 			return err
 		}
-		views = append(views, tlsRows(w, c, services))
+		views = append(views, tlsRows(w, q.Facts, c, services))
 	}
 	if q.JSON {
 		return writeJSON(out, slices.Concat(views...), "[]")
 	}
 	if q.Workload != "" {
-		return writeTable(out, views[0])
+		return writeTable(out, views[0], q.Wide)
 	}
-	return writeViews(out, views)
+	return writeViews(out, views, q.Wide)
 }
 
 // clients are the workloads whose view is asked for: the one that was named, or
@@ -180,7 +203,7 @@ func (q *TLSCheckQuery) services(w *world.World, namespace string) ([]*mesh.Serv
 }
 
 // tlsRows is one workload's view, by host, then port, then subset.
-func tlsRows(w *world.World, from *mesh.Workload, services []*mesh.Service) []tlsRow {
+func tlsRows(w *world.World, f *truth.Facts, from *mesh.Workload, services []*mesh.Service) []tlsRow {
 	var rows []tlsRow
 	for _, svc := range services {
 		subsets := []string{""}
@@ -189,7 +212,12 @@ func tlsRows(w *world.World, from *mesh.Workload, services []*mesh.Service) []tl
 		}
 		for _, p := range svc.Ports {
 			for _, subset := range subsets {
-				rows = append(rows, newTLSRow(policy.Check(w, from, svc, p.Number, subset), from, svc, p.Number, subset))
+				r := newTLSRow(policy.Check(w, from, svc, p.Number, subset), from, svc, p.Number, subset)
+				if f != nil {
+					c := truth.Check(w, f, from, svc, p.Number, subset)
+					r.Checked = &c
+				}
+				rows = append(rows, r)
 			}
 		}
 	}
@@ -213,34 +241,70 @@ func newTLSRow(v policy.Verdict, from *mesh.Workload, svc *mesh.Service, port ui
 	return r
 }
 
-// writeTable writes istioctl's columns, with its tab stops, and why below.
-func writeTable(out io.Writer, rows []tlsRow) error {
+// writeTable writes istioctl's columns, with its tab stops, and below them why
+// and what is otherwise in fact.
+func writeTable(out io.Writer, rows []tlsRow, wide bool) error {
 	t := tabwriter.NewWriter(out, 0, 8, 5, ' ', 0)
-	fmt.Fprintln(t, "HOST:PORT\tSTATUS\tSERVER\tCLIENT\tAUTHN POLICY\tDESTINATION RULE")
+	fmt.Fprint(t, "HOST:PORT\tSTATUS\tSERVER\tCLIENT\tAUTHN POLICY\tDESTINATION RULE")
+	if wide {
+		fmt.Fprint(t, "\tACKED\tSEEN\tBETWEEN\tVERDICT")
+	}
+	fmt.Fprintln(t)
 	for _, r := range rows {
 		// A server that nothing tells serves PERMISSIVE.
 		server := cmp.Or(r.Server, string(mesh.ModePermissive))
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", r.hostPort(), r.Status, server,
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s", r.hostPort(), r.Status, server,
 			cmp.Or(r.Client, "-"), cmp.Or(r.AuthnPolicy, "-"), cmp.Or(r.DestinationRule, "-"))
+		if wide {
+			fmt.Fprint(t, "\t"+strings.Join(r.facts(time.Now()), "\t"))
+		}
+		fmt.Fprintln(t)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	gap := "\n"
 	for _, r := range rows {
-		if r.Status != policy.Conflict {
-			continue
+		var lines []string
+		if r.Status == policy.Conflict {
+			lines = append(lines, r.Why)
 		}
-		if _, err := fmt.Fprintf(out, "%s  %s  %s\n", gap, r.hostPort(), r.Why); err != nil {
-			return err
+		if r.Checked != nil && r.Headline != "" {
+			lines = append(lines, printable(r.Headline))
 		}
-		gap = ""
+		for _, l := range lines {
+			if _, err := fmt.Fprintf(out, "%s  %s  %s\n", gap, r.hostPort(), l); err != nil {
+				return err
+			}
+			gap = ""
+		}
 	}
 	return nil
 }
 
+// facts are the cells of the wide columns.
+func (r *tlsRow) facts(now time.Time) []string {
+	if r.Checked == nil {
+		return []string{"-", "-", "-", "-"}
+	}
+	acked, seen, between := "yes", "-", "-"
+	if !r.Acked {
+		acked = "not " + listed(r.Behind)
+	}
+	if s := r.Seen; s != nil && s.TLS != "" {
+		seen = howLong(now.Sub(s.At)) + " ago, " + tlsWords(&s.Handshake)
+		between = bare(s.LocalIdentity) + " > " + bare(s.PeerIdentity)
+	} else if s != nil {
+		seen = howLong(now.Sub(s.Last)) + " ago, " + securityWord(s.Security)
+	}
+	return []string{acked, printable(seen), printable(between), r.Verdict}
+}
+
+// bare is an identity without what all have.
+func bare(identity string) string { return orDash(strings.TrimPrefix(identity, "spiffe://")) }
+
 // writeViews writes a table for each group of workloads that see the same.
-func writeViews(out io.Writer, views [][]tlsRow) error {
+func writeViews(out io.Writer, views [][]tlsRow, wide bool) error {
 	var tables []string             // in order of first sight
 	sameAs := map[string][]string{} // table to workloads
 	for _, rows := range views {
@@ -248,7 +312,7 @@ func writeViews(out io.Writer, views [][]tlsRow) error {
 			continue
 		}
 		var b strings.Builder
-		if err := writeTable(&b, rows); err != nil {
+		if err := writeTable(&b, rows, wide); err != nil {
 			return err
 		}
 		// The reasons begin with the workload's own name; let them not keep

@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"hasp/control"
 	"hasp/deploy"
 	"hasp/local"
 	"hasp/truth"
@@ -221,7 +222,7 @@ func (v *viewClient) do(req *http.Request, into any) error {
 }
 
 // viewVersion is a header of every view, also of a refusal.
-const viewVersion = "X-Hasp-Version"
+const viewVersion = control.VersionHeader
 
 // open a view; its body is the caller's to close.
 func (v *viewClient) open(req *http.Request) (*http.Response, error) {

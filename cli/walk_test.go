@@ -62,7 +62,7 @@ func TestCommandLines(t *testing.T) {
 		{[]string{"demo", "--app", "none"}, 2, "hasp: the demo needs its app: give the directory of its manifests with --app\n"},
 		{[]string{"up", "--cert-lifetime", "1s", "--app", "none"}, 2, "hasp: --cert-lifetime 1s is too short; give at least 30s\n"},
 		{[]string{"status", "-o", "xml"}, 2, "hasp: -o xml: only json is known\n"},
-		{[]string{"authn", "tls-check", "-o", "yaml"}, 2, "hasp: -o yaml: only json is known\n"},
+		{[]string{"authn", "tls-check", "-o", "yaml"}, 2, "hasp: -o yaml: json and wide are known\n"},
 		{[]string{"explain", "--from", "a"}, 2, "hasp: say who calls and what it calls: --from WORKLOAD --to HOST:PORT\n"},
 		{[]string{"check", "now"}, 2, "hasp: unknown command \"now\" for \"hasp check\"; see hasp check --help\n"},
 		{[]string{"authn", "tls-check", "a", "b", "c"}, 2, "hasp: accepts at most 2 arg(s), received 3; see hasp authn tls-check --help\n"},
