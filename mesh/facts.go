@@ -94,6 +94,10 @@ type Handshake struct {
 	PeerIdentity  string    `json:"peerIdentity,omitempty"`
 }
 
+// ReportConnections is how many connections a report has at most. One that has
+// fewer has all that its proxy has to tell.
+const ReportConnections = 500
+
 // Report is what a proxy tells its control plane about itself: what changed
 // since the report before.
 type Report struct {
@@ -106,8 +110,9 @@ type Report struct {
 	At    time.Time `json:"at"`
 	// Generation of the configuration in force.
 	Generation uint64 `json:"generation"`
-	// Whole reports are the first of a stream and have all that the proxy knows:
-	// what was told before of connections that live is void.
+	// Whole reports are the first of a stream and have all that the proxy knows,
+	// which may go on in the next: what was told before of connections that live is
+	// void if it is not told again by the first that has room left.
 	Whole bool `json:"whole,omitempty"`
 	// Edges that changed, with their sums since First.
 	Edges []Edge `json:"edges,omitempty"`

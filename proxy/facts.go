@@ -11,7 +11,7 @@ import (
 
 const (
 	// maxTold bounds the connections of one report, maxEdges its edges.
-	maxTold  = 500
+	maxTold  = mesh.ReportConnections
 	maxEdges = 600
 	// reportPause is how soon connections that live are looked at again.
 	reportPause = time.Second

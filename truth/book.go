@@ -40,7 +40,8 @@ type proxy struct {
 	Reporter
 	start  time.Time // of its process, by its clock
 	live   map[uint64]*row
-	recent []*row // the oldest first
+	void   map[uint64]bool // of live, those that a whole report has not told again yet
+	recent []*row          // the oldest first
 	lines  map[mesh.EdgeKey]*line
 }
 
@@ -190,6 +191,7 @@ func (b *Book) settle(p *proxy) {
 		r.End = r.LastSeen
 		b.retire(p, r)
 	}
+	p.void = nil
 	for _, l := range p.lines {
 		l.edge.Open = 0
 	}

@@ -189,8 +189,16 @@ func TestLives(t *testing.T) {
 	shows("it came back with one", "2 | 3@1s 1@5s")
 	tell(true, old, row(4, 0))
 	shows("a whole report has not the other", "4 | 3@1s 2@1s 1@5s")
+	many := make([]mesh.Connection, mesh.ReportConnections)
+	for i := range many {
+		many[i] = mesh.Connection{ID: uint64(1000 + i)} // no direction: nothing is made of them
+	}
+	tell(true, old, many...)
+	shows("a whole report that goes on", "4 | 3@1s 2@1s 1@5s")
+	tell(false, old, row(5, 0))
+	shows("and ends", "5 | 4@1s 3@1s 2@1s 1@5s")
 	tell(true, young, row(1, 0))
-	shows("a new process begins its numbers anew", "1 | 4@1s 3@1s 2@1s 1@5s")
+	shows("a new process begins its numbers anew", "1 | 5@1s 4@1s 3@1s 2@1s 1@5s")
 }
 
 // TestFlood: a million of peers and connections of one proxy take the room of

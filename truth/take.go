@@ -22,7 +22,6 @@ type taking struct {
 	r       *mesh.Report
 	now     time.Time
 	changed bool
-	void    map[uint64]*row // lived by the report before, unless this one says so
 }
 
 // greet takes down what a report says about its proxy, and what becomes void
@@ -36,8 +35,10 @@ func (t *taking) greet() {
 		p.Dropped, t.changed = 0, true
 	}
 	if r.Whole || was.At.IsZero() {
-		t.void = p.live
-		p.live = map[uint64]*row{}
+		p.void = map[uint64]bool{}
+		for id := range p.live {
+			p.void[id] = true
+		}
 		// What happened while nobody listened may be missing.
 		p.incomplete(t.now)
 	}
@@ -61,13 +62,21 @@ func newcomer(node, identity string) Party {
 	return Party{Kind: KindWorkload, Workload: node, Namespace: namespace, Owner: node[len(namespace)+1:], Identity: identity, Meshed: true}
 }
 
-// part ends the rows that lived and that a whole report did not have any more.
+// part ends the rows that a whole report did not have any more, once all of it
+// was told.
 func (t *taking) part() {
-	for _, id := range slices.Sorted(maps.Keys(t.void)) {
-		r := t.void[id]
-		r.End = r.LastSeen
-		t.b.retire(t.p, r)
+	p := t.p
+	if len(p.void) == 0 || len(t.r.Connections) >= mesh.ReportConnections {
+		return
 	}
+	for _, id := range slices.Sorted(maps.Keys(p.void)) {
+		if r := p.live[id]; r != nil {
+			r.End = r.LastSeen
+			t.b.retire(p, r)
+			t.changed = true
+		}
+	}
+	p.void = nil
 }
 
 // clock is a time of the proxy's by our clock, not in the future, and not from
@@ -198,14 +207,11 @@ func (t *taking) connection(c mesh.Connection) {
 	}
 }
 
-// row takes out the row that an ID of this process has, if there is one. One
-// that ended and stays so is left where it is.
+// row is the one that an ID of this process has, if there is one. One that only
+// seemed to have ended is taken from those that did.
 func (t *taking) row(id uint64) *row {
 	p := t.p
-	if r := t.void[id]; r != nil {
-		delete(t.void, id)
-		return r
-	}
+	delete(p.void, id)
 	if r := p.live[id]; r != nil {
 		return r
 	}
