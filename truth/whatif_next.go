@@ -1,6 +1,7 @@
 package truth
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -14,8 +15,9 @@ import (
 type outcome struct {
 	ok       bool
 	security mesh.Security
-	why      string // why it is refused, or why it is what it is
-	reason   reason // for the fix
+	arrives  mesh.Security // as the server's proxy sees it, if otherwise
+	why      string        // why it is refused, or why it is what it is
+	reason   reason        // for the fix
 	rule     mesh.Origin
 	cluster  *judge.Cluster // the client's, when it has a proxy
 	server   *mesh.Workload
@@ -54,14 +56,14 @@ func (q *question) next(l *lens, t *relation) outcome {
 	if x == nil || server.Role == mesh.RoleGateway {
 		return o // nobody there asks
 	}
-	f := mesh.Connection{Direction: mesh.InboundDir, Security: o.security}
+	f := mesh.Connection{Direction: mesh.InboundDir, Security: cmp.Or(o.arrives, o.security)}
 	source := t.source
 	if client != nil && !source.IsValid() {
 		source = address(client, address(server, netip.Addr{}))
 	}
 	f.Source = netip.AddrPortFrom(source, 0)
 	f.Destination = netip.AddrPortFrom(address(server, source), t.port)
-	if o.security == mesh.MutualTLS {
+	if f.Security == mesh.MutualTLS {
 		if f.PeerIdentity = t.from.Identity; client != nil && client.Role != mesh.RoleNone {
 			f.PeerIdentity = client.Identity(l.w.Mesh.TrustDomain)
 		} else if t.in != nil {
@@ -122,9 +124,11 @@ func (q *question) stranger(l *lens, t *relation, server *mesh.Workload) outcome
 }
 
 // openSecurity is what a client says that speaks no TLS of the mesh: plaintext,
-// or whatever its application was seen to speak.
+// or whatever its application was seen to speak, which its proxy takes for
+// plaintext.
 func (t *relation) openSecurity() mesh.Security {
-	if t.in != nil && (t.in.security == mesh.PassedTLS || t.in.security == mesh.SimpleTLS) {
+	own := t.out == nil && !t.from.Meshed || t.out != nil && t.out.security == mesh.Plaintext
+	if own && t.in != nil && (t.in.security == mesh.PassedTLS || t.in.security == mesh.SimpleTLS) {
 		return t.in.security
 	}
 	return mesh.Plaintext
@@ -195,20 +199,21 @@ func word(t mesh.ClientTLS) string {
 }
 
 // fileTLS is TLS with files of the client's own. Out of the mesh the server may
-// take it; within, none does but one that was seen to take TLS through.
+// take it; within, none does but one whose application was seen to.
 func (q *question) fileTLS(t *relation, c *judge.Cluster, server *mesh.Workload) outcome {
-	security := mesh.SimpleTLS
+	o := outcome{ok: true, security: mesh.SimpleTLS, arrives: mesh.PassedTLS, reason: ownTLS, rule: c.TLS.Origin,
+		why: fmt.Sprintf("%s speaks TLS of its own, %s", t.from, judge.Demand(string(c.TLS.Mode), c.TLS.Origin))}
 	if c.TLS.Mode == mesh.ClientMutual {
-		security = mesh.MutualTLS
+		o.security = mesh.MutualTLS
 	}
-	why := fmt.Sprintf("%s speaks TLS of its own, %s", t.from, judge.Demand(string(c.TLS.Mode), c.TLS.Origin))
-	if server == nil || server.Role != mesh.RoleSidecar {
-		return outcome{ok: true, security: security, reason: ownTLS, rule: c.TLS.Origin, why: why}
+	seen := t.out != nil && t.out.security == o.security
+	switch {
+	case server == nil, server.Role == mesh.RoleGateway, seen && server.Role == mesh.RoleNone, seen && t.in != nil && t.in.security == mesh.PassedTLS:
+		return o
+	case server.Role == mesh.RoleNone:
+		return refused(ownTLS, c.TLS.Origin, "%s, and %s was never seen to take that", o.why, t.to)
 	}
-	if t.in != nil && (t.in.security == mesh.PassedTLS || t.in.security == mesh.MutualTLS && security == mesh.MutualTLS) {
-		return outcome{ok: true, security: t.in.security, reason: ownTLS, rule: c.TLS.Origin, why: why}
-	}
-	return refused(ownTLS, c.TLS.Origin, "%s, and %s takes plaintext or mutual TLS with mesh certificates, nothing else", why, t.to)
+	return refused(ownTLS, c.TLS.Origin, "%s, and %s takes plaintext or mutual TLS with mesh certificates, nothing else", o.why, t.to)
 }
 
 // serverMode is that of a server with a sidecar.

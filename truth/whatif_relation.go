@@ -68,7 +68,7 @@ type relationKey struct {
 
 // relations joins what both ends' ledgers and tables have, in a fixed order.
 func (q *question) relations() []*relation {
-	t := tally{question: q, relations: map[relationKey]*relation{}, open: map[relationKey]bool{}}
+	t := tally{question: q, relations: map[relationKey]*relation{}, open: map[relationKey]time.Time{}}
 	for i := range q.f.Edges {
 		t.sees(sightOfEdge(q, &q.f.Edges[i]))
 	}
@@ -95,8 +95,13 @@ type tally struct {
 	seen      []sight
 	relations map[relationKey]*relation
 	order     []relationKey
-	open      map[relationKey]bool // clients' proxies saw them carry something else than mutual TLS
+	// open is when clients' proxies last had them carry something else than
+	// mutual TLS, or try to.
+	open map[relationKey]time.Time
 }
+
+// lateness is by how much the times of one connection may differ at its ends.
+const lateness = 5 * time.Second
 
 // sight is a line of a ledger or a row of a table.
 type sight struct {
@@ -109,21 +114,23 @@ type sight struct {
 }
 
 func (t *tally) sees(s sight) {
-	switch s.security {
-	case mesh.Probed, mesh.Unknown:
-		return // a kubelet, whom no policy stops; and what ended before it was anything
+	unclear := s.dir == mesh.OutboundDir && s.service == "" && s.port == 0 // of a ledger without room
+	if s.security != mesh.Probed && !unclear {                             // no policy stops a kubelet
+		t.seen = append(t.seen, s)
 	}
-	t.seen = append(t.seen, s)
 }
 
 func (t *tally) add(s sight) {
 	key := relationKey{from: partyKey(s.from), to: partyKey(s.to), port: s.at}
 	open := s.security != mesh.MutualTLS
-	switch {
-	case s.dir == mesh.OutboundDir && open:
-		t.open[key] = true
-	case s.dir == mesh.InboundDir && open && s.from.Meshed && !t.open[key] && t.answers(s.from.Workload):
-		key.around = true
+	if s.dir == mesh.OutboundDir && open && s.last.After(t.open[key]) {
+		t.open[key] = s.last
+	}
+	if s.security == mesh.Unknown {
+		return // it ended before it was anything
+	}
+	if s.dir == mesh.InboundDir && open && s.from.Meshed && t.answers(s.from.Workload) {
+		key.around = s.last.After(t.open[key].Add(lateness))
 	}
 	at := t.relations[key]
 	if at == nil {
