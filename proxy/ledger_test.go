@@ -115,6 +115,7 @@ func TestPlaintextIsCountedAsWhatItIs(t *testing.T) {
 			t.Fatalf("%q: %q, %v", said, got, err)
 		}
 	}
+	until(t, "all have ended", func() bool { return len(m.server.Connections()) == 3 && m.server.table.size() == 0 })
 	var got []string
 	for _, e := range m.server.edges(2) {
 		got = append(got, fmt.Sprintf("%s %d connections %d bytes", e.Security, e.Connections, e.Received))

@@ -322,6 +322,29 @@ func TestHTTPClientGets503(t *testing.T) {
 			t.Errorf("metrics:\n%s", s)
 		}
 	})
+	t.Run("refused before it spoke", func(t *testing.T) {
+		m := newLab(t, mesh.ModeStrict, echo)
+		m.client.id.cert.Store(newTestCA(t).issue(t, m.client.spiffe))
+		m.client.apply(outboundConfig(m.at, m.server.spiffe, istioMutual(m.server.spiffe), mesh.HTTP))
+		c := dial(t, "127.0.0.5", m.client.outboundTo(vip))
+		until(t, "its proxy knows", func() bool { return m.client.row(func(mesh.Connection) bool { return true }).Failure != nil })
+		for _, piece := range []string{"GET /shareditems HT", "TP/1.1\r\nHost: boards:8080\r\n\r\n"} {
+			io.WriteString(c, piece)
+		}
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f := m.client.row(func(mesh.Connection) bool { return true }); res.StatusCode != 503 || res.Header.Get("X-Hasp-Trace") != f.Trace || !f.Failure.ByPeer {
+			t.Errorf("%d %v: %+v", res.StatusCode, res.Header, f)
+		}
+		res.Body.Close()
+		c.Close()
+		m.client.row(ended)
+		if s := scrape(t, m.client); !strings.Contains(s, `response_code="503",response_flags="UC"`) {
+			t.Errorf("metrics:\n%s", s)
+		}
+	})
 	t.Run("not HTTP after all", func(t *testing.T) {
 		m := newLab(t, mesh.ModeStrict, echo)
 		m.client.apply(outboundConfig(m.at, "", mesh.ClientTLS{Mode: mesh.ClientDisable}, mesh.HTTP))

@@ -41,20 +41,37 @@ func (p *Proxy) sayUnreachable(r *row, s *settings, client *relay.Side, cause er
 
 // sayBroken answers the first request of a connection whose server went away
 // before a byte of the response: what an application sees when its sidecar
-// speaks plaintext to a STRICT server.
+// speaks plaintext to a STRICT server, or a server of TLS 1.3 refuses its
+// certificate, which may be before it has said anything.
 func (p *Proxy) sayBroken(r *row, client *relay.Side) {
 	r.mu.Lock()
 	say := r.facts.Direction == mesh.OutboundDir && r.upstreamBroke && !r.cut && r.watch != nil
 	r.mu.Unlock()
-	if !say || r.meter.Sent.Load() > 0 || r.watch.requests() != 1 {
+	if !say || r.meter.Sent.Load() > 0 || r.watch.requests() > 1 {
 		return
 	}
-	if client.SetDeadline(time.Now().Add(unavailableWait)) != nil {
+	if client.SetDeadline(time.Now().Add(unavailableWait)) != nil || !hearRequest(r.watch, client) {
 		return
 	}
 	if p.sayUnavailable(r, client, "connection termination") {
 		r.watch.finish(http.StatusServiceUnavailable, "UC")
 	}
+}
+
+// hearRequest reads on until the client has sent the head of a request. It obeys
+// the read deadline.
+func hearRequest(w *httpWatch, client *relay.Side) bool {
+	buf := make([]byte, 4096)
+	for w.requests() == 0 {
+		n, err := client.Read(buf)
+		if n > 0 {
+			w.fromClient(buf[:n])
+		}
+		if err != nil || w.stopped() {
+			break
+		}
+	}
+	return w.requests() == 1
 }
 
 // traceHeader carries a connection's trace in an answer that is the proxy's own.
