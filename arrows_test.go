@@ -38,6 +38,7 @@ var arrows = map[string]string{
 	"proxy":       "mesh policy/authz policy/judge proxy/relay",
 	"proxy/relay": "",
 	"capture":     "",
+	"proof":       "mesh",
 	"inject":      "api mesh",
 	"cni":         "api capture mesh",
 	// Places for boxes and arrows.
@@ -48,11 +49,11 @@ var arrows = map[string]string{
 	"deploy/images/after-stdin": "",
 
 	// The wiring: joins edges, decides nothing.
-	"control":        "api ca ca/csr compile mesh source truth world xds xds/server",
-	"local":          "api apiserver ca control dashboard mesh sandbox truth",
+	"control":        "api ca ca/csr compile mesh proof source truth world xds xds/server",
+	"local":          "api apiserver ca control dashboard mesh proof sandbox truth",
 	"cluster":        "api ca ca/csr control inject mesh source truth world",
 	"cli/check":      "api cluster deploy inject", // asks a cluster
-	"cli":            "api cli/check cluster control dashboard deploy inject local mesh policy sandbox source truth world",
+	"cli":            "api cli/check cluster control dashboard deploy inject local mesh policy proof sandbox source truth world",
 	"cmd/hasp":       "cli local",
 	"cmd/hasp-cni":   "cni",
 	"dashboard":      "dashboard/layout mesh truth",

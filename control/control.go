@@ -73,6 +73,8 @@ type Config struct {
 	Ledger Ledger
 	// LedgerDays is how long it is kept after it was last seen; 0 is 30.
 	LedgerDays int
+	// Witness looks at workloads from inside for Verify; nil where nobody can.
+	Witness Witness
 	// Scope is how much of the cluster is read; the zero value is all of it.
 	Scope source.Scope
 	Log   *slog.Logger
@@ -93,7 +95,8 @@ type Control struct {
 
 	facts     *facts
 	timeline  timeline
-	listeners atomic.Int64  // of events
+	listeners atomic.Int64 // of events
+	verifying sync.Mutex
 	ended     chan struct{} // Run ends: listeners must not hold up an HTTP server
 	ready     chan struct{}
 	rebuilt   chan struct{} // there is a new World

@@ -28,6 +28,7 @@ const defaultWindow = time.Minute
 //	GET  /why?id=TRACE             truth.Postmortem
 //	GET  /timeline                 []truth.Change, the newest first
 //	POST /what-if?namespace=&delete=  manifests -> truth.Answer
+//	POST /verify?workload=W        proof.Signed
 //	GET  /events                   server-sent: "facts", with the version
 func (c *Control) Views() http.Handler {
 	mux := http.NewServeMux()
@@ -66,6 +67,7 @@ func (c *Control) Views() http.Handler {
 	})
 	view("GET /timeline", func(*http.Request, *world.World, *truth.Facts) (any, error) { return list(c.timeline.newest()), nil })
 	view("POST /what-if", func(r *http.Request, _ *world.World, _ *truth.Facts) (any, error) { return c.whatIf(r) })
+	mux.HandleFunc("POST /verify", c.serveVerify)
 	mux.HandleFunc("GET /events", c.events)
 	return mux
 }
