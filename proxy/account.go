@@ -148,7 +148,7 @@ func tellable(f *mesh.Connection) bool {
 	case f.Direction == mesh.OutboundDir:
 		return f.Cluster != "" // the workload wanted it, and did not get it
 	}
-	return f.Failure != nil
+	return f.Failure != nil && f.Mode != "" // else nobody came to ask what the port wants
 }
 
 // silentFor is how long a connection in plaintext on which the client has said

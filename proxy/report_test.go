@@ -161,7 +161,8 @@ func TestLostEndsVoidWhatWasTold(t *testing.T) {
 func TestProbesAreNotInTheLedger(t *testing.T) {
 	for _, f := range []mesh.Connection{
 		{Direction: mesh.InboundDir, Security: mesh.Probed, Allowed: true},
-		{Direction: mesh.InboundDir, Security: mesh.Unknown},  // said nothing
+		{Direction: mesh.InboundDir, Security: mesh.Unknown}, // said nothing
+		{Direction: mesh.InboundDir, Security: mesh.Unknown, Failure: &mesh.Failure{Stage: mesh.StageDial}},
 		{Direction: mesh.OutboundDir, Security: mesh.Unknown}, // the proxy had no configuration
 	} {
 		if tellable(&f) {
@@ -170,7 +171,7 @@ func TestProbesAreNotInTheLedger(t *testing.T) {
 	}
 	for _, f := range []mesh.Connection{
 		{Direction: mesh.InboundDir, Security: mesh.Plaintext},
-		{Direction: mesh.InboundDir, Security: mesh.Unknown, Failure: &mesh.Failure{Stage: "handshake"}},
+		{Direction: mesh.InboundDir, Security: mesh.Unknown, Mode: "STRICT", Failure: &mesh.Failure{Stage: mesh.StageHandshake}},
 		{Direction: mesh.OutboundDir, Security: mesh.Unknown, Cluster: "outbound|8080||x"},
 	} {
 		if !tellable(&f) {
