@@ -83,6 +83,7 @@ and the services never notice. On one machine it needs nothing installed.`,
 		Example: `  hasp up                      start the mesh and the shared-boards app
   hasp kubectl get pods        kubectl, on the mesh
   hasp connections             who talks to whom now, and what is really spoken
+  hasp dashboard               who talks to whom, as pages in a browser
   hasp plaintext               who still speaks plaintext, and what would fix it
   hasp authn tls-check         what is to be mutual TLS, and by which objects
   hasp down                    stop it
@@ -100,7 +101,7 @@ and the services never notice. On one machine it needs nothing installed.`,
 	})
 	root.PersistentFlags().StringVar(&e.state, "state-dir", e.StateDir, "directory that holds everything the mesh keeps")
 	root.AddCommand(
-		newUp(e), newDown(e), newStatus(e), newDemo(e),
+		newUp(e), newDown(e), newStatus(e), newDemo(e), newDashboard(e),
 		newConnections(e), newPlaintext(e), newWhy(e), newWhatIf(e), newVerify(e),
 		newKubectl(e), newAuthnCmd(e.world, e.facts, e.namespace()), newExplainCmd(e.world, e.namespace()),
 		newCheck(e), newInstall(e), newUninstall(e), newManifest(e), newInject(e), newControlPlane(e),

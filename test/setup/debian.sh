@@ -6,7 +6,8 @@ set -eu
 
 packages='curl python3 nodejs redis-server redis-tools postgresql postgresql-client
 mariadb-server mariadb-client nftables iproute2 util-linux procps openssl
-containerd runc containernetworking-plugins iptables conntrack'
+containerd runc containernetworking-plugins iptables conntrack
+chromium fonts-dejavu-core'
 
 missing=
 for p in $packages; do

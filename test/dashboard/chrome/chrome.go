@@ -183,6 +183,13 @@ func (b *Browser) Events() []Event {
 	return b.events[:len(b.events):len(b.events)]
 }
 
+// Forget the events so far.
+func (b *Browser) Forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.events = nil
+}
+
 // Open a page and wait until it has loaded.
 func (b *Browser) Open(ctx context.Context, url string) error {
 	seen := len(b.Events())

@@ -1,5 +1,5 @@
 // Shots takes pictures of the pages of a mesh that is made up, to look at:
-// go run ./test/dashboard/shots DIR [NAME].
+// go run ./test/dashboard/shots DIR [NAME [URL]].
 package main
 
 import (
@@ -23,10 +23,15 @@ func main() {
 	if len(os.Args) > 2 {
 		only = os.Args[2]
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	check(err)
-	go http.Serve(ln, dashboard.Handler(fake.Shop()))
-	base := "http://" + ln.Addr().String()
+	base := ""
+	if len(os.Args) > 3 {
+		base = os.Args[3]
+	} else {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		check(err)
+		go http.Serve(ln, dashboard.Handler(fake.Shop()))
+		base = "http://" + ln.Addr().String()
+	}
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
 	dir, err := os.MkdirTemp("", "shots")
