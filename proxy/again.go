@@ -87,15 +87,16 @@ func (p *Proxy) again(r *row, o *observer, up *relay.Side, dst netip.AddrPort, b
 	}
 	up.Reset()
 	p.health.failed(failed.String())
-	before := r.snapshot()
-	r.set(func(f *mesh.Connection) { f.Security, f.Why, f.PeerIdentity = mesh.Unknown, "", "" })
+	first := r.attempt()
+	r.set(func(f *mesh.Connection) { f.Security, f.Why = mesh.Unknown, "" })
 	next, err := p.connect(p.ctx, r, s, c, dst)
 	if err != nil {
-		r.set(func(f *mesh.Connection) { // with the trace and the failure of the last
-			f.Security, f.PeerIdentity, f.Why = before.Security, before.PeerIdentity, "tried another: "+err.Error()
-		})
+		p.leave(r.attempt(), mesh.StageHandshake, err)
+		first.facts.Why = "tried another: " + err.Error()
+		r.goBack(first)
 		return nil, nil
 	}
+	p.leave(first, mesh.StageAnswer, broke)
 	r.triedBefore([]error{broke})
 	if !p.settle(r) {
 		return nil, nil

@@ -98,9 +98,11 @@ func (p *Proxy) passThrough(r *row, client *relay.Side, dst netip.AddrPort) {
 func (p *Proxy) connect(ctx context.Context, r *row, s *settings, c *cluster, dst netip.AddrPort) (*relay.Side, error) {
 	var failed []error
 	for _, e := range p.candidates(c, dst) {
+		if n := len(failed); n > 0 {
+			p.leave(r.attempt(), mesh.StageHandshake, failed[n-1])
+		}
 		side, err := p.reach(ctx, r, s, c, e)
 		if err == nil {
-			r.set(func(f *mesh.Connection) { f.Failure = nil })
 			r.triedBefore(failed)
 			return side, nil
 		}
@@ -130,7 +132,7 @@ func (e *finalError) Unwrap() error { return e.error }
 
 // reach makes the connection to one endpoint.
 func (p *Proxy) reach(ctx context.Context, r *row, s *settings, c *cluster, e *mesh.Endpoint) (*relay.Side, error) {
-	r.attempt(e)
+	r.begin(e)
 	u, why, err := p.clientTLS(s, c, e)
 	if err != nil {
 		p.fail(r, mesh.StageHandshake, err)
@@ -160,20 +162,6 @@ func (p *Proxy) reach(ctx context.Context, r *row, s *settings, c *cluster, e *m
 	}
 	p.health.ok(addr)
 	return side, nil
-}
-
-// attempt begins anew with an endpoint: what was known of another is void.
-func (r *row) attempt(e *mesh.Endpoint) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.revision.Add(1)
-	r.hand, r.helloSeen = nil, false
-	f := &r.facts
-	f.PeerWorkload, f.Local, f.Upstream = e.Workload, netip.AddrPort{}, netip.AddrPort{}
-	if e.Addr.IsValid() {
-		f.Upstream = netip.AddrPortFrom(e.Addr.Unmap(), e.Port)
-	}
-	f.Trace = r.ownTrace()
 }
 
 // triedBefore notes the endpoints that were left for the one that took the

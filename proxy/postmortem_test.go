@@ -158,6 +158,7 @@ func TestPostMortemTellsWhatWasShown(t *testing.T) {
 		t.Errorf("server: got  %+v\nwant %+v", s.Failure, want)
 	}
 
+	until(t, "it is out of the table of the living", func() bool { return m.client.table.size() == 0 })
 	w := httptest.NewRecorder()
 	m.client.AdminHandler().ServeHTTP(w, httptest.NewRequest("GET", "/connections", nil))
 	var page []mesh.Connection

@@ -225,8 +225,8 @@ func TestAgain(t *testing.T) {
 				t.Errorf("the second request: %q, %v", got[:n], err)
 			}
 			conn.Close()
-			f := client.row(ended)
-			if !f.Allowed || f.Upstream != good || f.Requests != 2 || !strings.HasPrefix(f.Why, "mode DISABLE; tried before: read upstream: ") {
+			f := client.row(func(c mesh.Connection) bool { return ended(c) && c.Sent > 0 })
+			if !f.Allowed || f.Failure != nil || f.Upstream != good || f.Requests != 2 || !strings.HasPrefix(f.Why, "mode DISABLE; tried before: read upstream: ") {
 				t.Errorf("row: %+v", f)
 			}
 			if s := scrape(t, client); !strings.Contains(s, "hasp_requests_sent_again_total 1\n") {

@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 
 	"hasp/mesh"
@@ -157,30 +159,62 @@ func TestTraceOfAConnectionToNobody(t *testing.T) {
 	}
 }
 
-// A connection that is carried to another endpoint has the name that the last
-// one knows it by.
-func TestTraceOfTheLastEndpoint(t *testing.T) {
-	m := newLab(t, mesh.ModeStrict, func(c *net.TCPConn) {
+// Each endpoint that a connection was tried at knows it by a name that the
+// client's proxy has too, for a row of its own.
+func TestTraceOfEachEndpoint(t *testing.T) {
+	const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+	answer := func(c *net.TCPConn) {
 		_, _ = c.Read(make([]byte, 1024))
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-	})
-	other := newNode(t, m.ca, "boards", "127.0.0.10")
-	left := app(t, func(c *net.TCPConn) { // takes the request and leaves
+	}
+	leave := func(c *net.TCPConn) { // takes the request and leaves
 		_, _ = c.Read(make([]byte, 1024))
 		_ = c.SetLinger(0)
-	})
-	other.apply(inboundConfig(left.Port(), mesh.ModeStrict, mesh.HTTP))
-	at := other.inboundFor(left)
-	c := outboundConfig(at, m.server.spiffe, istioMutual(m.server.spiffe), mesh.HTTP)
-	second := c.Outbound.Clusters[0].Endpoints[0]
-	second.Addr, second.Port = m.at.Addr(), m.at.Port()
-	c.Outbound.Clusters[0].Endpoints = append(c.Outbound.Clusters[0].Endpoints, second)
-	m.client.apply(c)
-	if got, err := call(t, "127.0.0.5", m.client.outboundTo(vip), "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil || len(got) < 12 || got[:12] != "HTTP/1.1 200" {
-		t.Fatalf("got %q, %v", got, err)
 	}
-	client, server := m.oneHop(t)
-	if first := other.row(ended); client.Trace != server.Trace || client.Trace == first.Trace {
-		t.Errorf("client %s, first endpoint %s, last %s", client.Trace, first.Trace, server.Trace)
+	stranger := func(m *lab) { m.server.id.cert.Store(m.ca.issue(t, "spiffe://cluster.local/ns/shop/sa/stranger")) }
+	for _, tc := range []struct {
+		name          string
+		first, second func(*net.TCPConn)
+		change        func(first, second *lab)
+		want          int // status
+		failures      []string
+	}{
+		{"left without an answer", leave, answer, func(*lab, *lab) {}, 200, []string{"answer closed by peer|answer reset by peer", ""}},
+		{"somebody else", answer, answer, func(first, _ *lab) { stranger(first) }, 200, []string{"handshake wrong_identity", ""}},
+		{"two others", answer, answer, func(first, second *lab) { stranger(first); stranger(second) }, 503, []string{"handshake wrong_identity", "handshake wrong_identity"}},
+		{"left, and somebody else", leave, answer, func(_, second *lab) { stranger(second) }, 503, []string{"answer closed by peer|answer reset by peer", "handshake wrong_identity"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := newLab(t, mesh.ModeStrict, tc.first)
+			other := &lab{ca: m.ca, server: newNode(t, m.ca, "boards", "127.0.0.10"), client: m.client, app: app(t, tc.second)}
+			other.at = other.server.inboundFor(other.app)
+			for _, l := range []*lab{m, other} {
+				l.server.apply(inboundConfig(l.app.Port(), mesh.ModeStrict, mesh.HTTP))
+			}
+			c := outboundConfig(m.at, m.server.spiffe, istioMutual(m.server.spiffe), mesh.HTTP)
+			second := c.Outbound.Clusters[0].Endpoints[0]
+			second.Addr, second.Port = other.at.Addr(), other.at.Port()
+			c.Outbound.Clusters[0].Endpoints = append(c.Outbound.Clusters[0].Endpoints, second)
+			m.client.apply(c)
+			tc.change(m, other)
+
+			got, err := call(t, "127.0.0.5", m.client.outboundTo(vip), request)
+			if err != nil || !strings.HasPrefix(got, fmt.Sprintf("HTTP/1.1 %d", tc.want)) {
+				t.Fatalf("got %q, %v", got, err)
+			}
+			for i, l := range []*lab{m, other} {
+				server := l.server.row(ended)
+				client := m.client.row(func(c mesh.Connection) bool { return ended(c) && c.Trace == server.Trace })
+				if client.Upstream != l.at || client.Local != server.Source {
+					t.Errorf("endpoint %d: client %+v, server %+v", i, client, server)
+				}
+				if got := brief(client.Failure); got != tc.failures[i] && (got == "" || !strings.Contains(tc.failures[i], got)) {
+					t.Errorf("endpoint %d: %q, want %q", i, got, tc.failures[i])
+				}
+			}
+			until(t, "there is a row at the client for each at the servers", func() bool {
+				return len(m.client.Connections()) == len(m.server.Connections())+len(other.server.Connections())
+			})
+		})
 	}
 }
