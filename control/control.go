@@ -242,7 +242,7 @@ func (c *Control) rebuild() {
 			c.current.Store(&same)
 			if c.timeline.compare(objects, w.Generation, time.Now()) {
 				signal(c.rebuilt)
-				c.facts.worldChanged()
+				c.facts.worldChanged(old.world)
 			}
 			signal(c.told)
 			return
@@ -261,7 +261,7 @@ func (c *Control) rebuild() {
 	c.current.Store(&snapshot{w, objects, compiler, problems, unserved, written, identities(w)})
 	c.timings.built(next, since, time.Now())
 	c.timeline.compare(objects, next, time.Now())
-	c.facts.worldChanged()
+	c.facts.worldChanged(w)
 	c.xds.Notify(next)
 	signal(c.rebuilt)
 }

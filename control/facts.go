@@ -59,9 +59,10 @@ func (f *facts) wake() {
 }
 
 // worldChanged wakes too: what the facts mean has changed.
-func (f *facts) worldChanged() {
+func (f *facts) worldChanged(w *world.World) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.book.See(w, time.Now())
 	f.wake()
 }
 

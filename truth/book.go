@@ -30,9 +30,10 @@ type Book struct {
 	rows, lines, samples int
 	seq                  uint64 // of the newest line
 
-	seen   *world.World // that of the newest report
-	places places       // of it
-	facts  *Facts       // of this version
+	seen     *world.World // the newest one
+	places   places       // of it
+	departed map[string]*departed
+	facts    *Facts // of this version
 }
 
 // proxy is one as a source of facts.
@@ -56,7 +57,7 @@ type row struct {
 // NewBook is an empty one.
 func NewBook(l Limits) *Book {
 	l.withDefaults()
-	return &Book{limits: l, proxies: map[string]*proxy{}, known: map[string]Party{}, places: placesOf(nil)}
+	return &Book{limits: l, proxies: map[string]*proxy{}, known: map[string]Party{}, departed: map[string]*departed{}, places: placesOf(nil)}
 }
 
 // Take a report. Its Node and Identity must be of the certificate that came
@@ -80,7 +81,7 @@ func (b *Book) Take(w *world.World, r *mesh.Report, now time.Time) error {
 	if b.since.IsZero() {
 		b.since = now
 	}
-	b.look(w)
+	b.See(w, now)
 	t := taking{b: b, w: w, p: p, r: r, now: now}
 	t.greet()
 	for i := range r.Edges {
@@ -150,26 +151,6 @@ func (b *Book) dropLine(p *proxy, key mesh.EdgeKey) {
 }
 
 func (p *proxy) size() int { return len(p.live) + len(p.recent) }
-
-// look at a World that may be new.
-func (b *Book) look(w *world.World) {
-	if w != b.seen {
-		b.seen, b.places = w, placesOf(w)
-	}
-}
-
-// know remembers a workload that a line names, for when it is no more. It
-// reports false for one that never was.
-func (b *Book) know(w *world.World, key string) bool {
-	if w != nil {
-		if wl := w.Workload(key); wl != nil {
-			b.known[key] = partyOf(w, wl)
-			return true
-		}
-	}
-	_, known := b.known[key]
-	return known
-}
 
 // Gone says that a proxy's stream of reports has ended. Its connections are
 // taken to have ended when they were last seen; if it comes back it says anew
@@ -306,11 +287,18 @@ func (b *Book) Prune(now time.Time) {
 			}
 			return old
 		})
+		for _, r := range p.live {
+			named[r.PeerWorkload] = true
+		}
+		for _, r := range p.recent {
+			named[r.PeerWorkload] = true
+		}
 		if !p.Connected && p.size() == 0 && len(p.lines) == 0 {
 			delete(b.proxies, p.Node)
 			changed = true
 		}
 	}
+	b.forgetDeparted(now)
 	for key := range b.known {
 		if !named[key] {
 			delete(b.known, key)

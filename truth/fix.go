@@ -86,6 +86,8 @@ func (c cause) fixClient() string {
 			return fmt.Sprintf("%s says DISABLE: change it to PERMISSIVE, and clients speak mutual TLS (kubectl -n %s edit %s %s)",
 				server.Origin, server.Origin.Namespace, strings.ToLower(server.Origin.Kind), server.Origin.Name)
 		}
+	case !tls.Set && !tls.Auto && tls.Origin.Name != "":
+		return fmt.Sprintf("auto mTLS is off and %s sets no tls: set its trafficPolicy.tls.mode to ISTIO_MUTUAL (kubectl -n %s edit destinationrule %s), or turn enableAutoMtls on", tls.Origin, tls.Origin.Namespace, tls.Origin.Name)
 	case !tls.Set && !tls.Auto:
 		return fmt.Sprintf("auto mTLS is off and no rule asks for TLS: turn enableAutoMtls on, or apply a DestinationRule in namespace %s with spec {host: %s, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}", svc.Namespace, svc.Hostname)
 	}

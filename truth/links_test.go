@@ -10,6 +10,7 @@ import (
 
 	"hasp/mesh"
 	"hasp/truth"
+	"hasp/world"
 )
 
 // TestLinks: what becomes of the rows of both ends, or of one.
@@ -195,6 +196,49 @@ func TestUsedAgain(t *testing.T) {
 	for _, l := range truth.Links(w, b.Facts(7, now), "") {
 		if want := map[uint64]string{1: "source", 2: "both"}[l.AtSource.ID]; l.Seen != want {
 			t.Errorf("connection %d is seen by %s, want %s", l.AtSource.ID, l.Seen, want)
+		}
+	}
+}
+
+// TestDeparted: a pod that was gone before the report came still has its name,
+// if it was there at all.
+func TestDeparted(t *testing.T) {
+	brief := pod("shop", "brief", "brief-1", "10.0.0.9", false)
+	w, with := build(t, town), build(t, town, brief)
+	row := func(claim string) mesh.Connection {
+		_, in := both("", noon)
+		in.Source, in.PeerWorkload, in.Security, in.PeerIdentity = addr("10.0.0.9:1"), claim, mesh.Plaintext, ""
+		return in
+	}
+	for name, c := range map[string]struct {
+		see   bool
+		claim string
+		later *world.World // when the report comes
+		after time.Duration
+		want  string
+	}{
+		"it was there":                 {see: true, claim: "shop/brief-1", later: w, want: "brief.shop brief.shop"},
+		"long ago":                     {see: true, claim: "shop/brief-1", later: w, after: time.Hour, want: "10.0.0.9 unknown addresses"},
+		"nobody saw it":                {claim: "shop/brief-1", later: w, want: "10.0.0.9 unknown addresses"},
+		"another one has the address":  {see: true, claim: "shop/brief-1", later: build(t, town, pod("shop", "next", "next-1", "10.0.0.9", false)), want: "brief.shop brief.shop"},
+		"it is the other one's":        {see: true, claim: "shop/next-1", later: build(t, town, pod("shop", "next", "next-1", "10.0.0.9", false)), want: "next.shop next.shop"},
+		"it was never at that address": {see: true, claim: "shop/legacy-1", later: w, want: "10.0.0.9 legacy.shop"},
+	} {
+		b := booked(t, w, "api-1")
+		if c.see {
+			b.See(with, noon)
+		}
+		now := after(time.Second + c.after)
+		b.See(c.later, after(time.Second))
+		b.See(build(t, town), now) // forgets who left long ago
+		if c.after == 0 {
+			b.See(c.later, now)
+		}
+		take(t, b, c.later, report("api-1", now, []mesh.Connection{row(c.claim)}, inEdge(c.claim, mesh.Plaintext, noon, noon, 1)), now)
+		f := b.Facts(7, now)
+		got := truth.Links(c.later, f, "")[0].Source.String() + " " + truth.PlaintextOf(c.later, f).Lines[0].Source.String()
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}
 }

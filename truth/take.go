@@ -166,9 +166,12 @@ func (t *taking) name(k *mesh.EdgeKey) {
 		return
 	}
 	k.PeerNet = k.PeerNet.Masked()
-	if wl := t.b.places.at(k.PeerNet.Addr()); wl != nil && k.PeerNet.IsSingleIP() {
-		k.Peer, k.PeerNet = wl.Key(), netip.Prefix{}
-		t.b.know(t.w, k.Peer)
+	if !k.PeerNet.IsSingleIP() {
+		return
+	}
+	if key := t.b.whoIs(k.PeerNet.Addr(), ""); key != "" {
+		k.Peer, k.PeerNet = key, netip.Prefix{}
+		t.b.know(t.w, key)
 	}
 }
 
@@ -238,11 +241,12 @@ func (t *taking) place(c *mesh.Connection, old *row) {
 	} else {
 		c.Source, c.Local = t.own(c.Source), t.own(c.Local)
 	}
-	c.PeerWorkload = ""
-	if wl := t.b.places.at(peer.Addr()); wl != nil {
-		c.PeerWorkload = wl.Key()
-	} else if old != nil {
+	c.PeerWorkload = t.b.whoIs(peer.Addr(), c.PeerWorkload)
+	if c.PeerWorkload == "" && old != nil {
 		c.PeerWorkload = old.PeerWorkload
+	}
+	if c.PeerWorkload != "" {
+		t.b.know(t.w, c.PeerWorkload)
 	}
 }
 
