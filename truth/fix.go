@@ -25,6 +25,8 @@ func (c cause) fix() string {
 		return "nothing is left to do: it speaks mutual TLS now"
 	case from.Kind == KindHost:
 		return "processes of a host and pods on its network have no sidecar: call from a pod of the mesh, or through an ingress gateway"
+	case from.Kind == KindUnknown:
+		return "nobody knows any more whose address it was: see with hasp connections who it is when it comes again"
 	case from.Kind != KindWorkload && from.Kind != KindGateway:
 		return "the client is outside the mesh: let it call through an ingress gateway, which speaks mutual TLS to " + c.Destination.String()
 	case !from.Meshed && !c.meshedNow():
@@ -72,7 +74,7 @@ func giveSidecar(p Party) string {
 // plaintext all the same.
 func (c cause) fixClient() string {
 	wl := c.w.Workload(c.Source.Workload)
-	svc, port := c.called()
+	svc, port := c.calledService()
 	if wl == nil || svc == nil {
 		return "the pod or the service is no more: it need not come again"
 	}
@@ -97,8 +99,8 @@ func (c cause) fixClient() string {
 	return "its settings ask for mutual TLS now: its next connection will show"
 }
 
-// called is the service and its port that the client called.
-func (c cause) called() (*mesh.Service, uint16) {
+// calledService is the service and its port that the client called.
+func (c cause) calledService() (*mesh.Service, uint16) {
 	if c.client != nil {
 		return c.service(c.client.edge), c.client.edge.Port
 	}

@@ -158,6 +158,9 @@ func (g *grapher) node(p Party) {
 		n = &GraphNode{ID: id, Kind: p.Kind, Namespace: p.Namespace, Name: cmp.Or(p.Owner, p.Address, "unknown")}
 		g.nodes[id] = n
 	}
+	if p.Workload != "" {
+		n.Kind = p.Kind // it may be there as a service of the name, called in vain
+	}
 	n.Meshed = n.Meshed || p.Meshed
 	if p.Workload != "" {
 		n.Workloads = append(n.Workloads, p.Workload)

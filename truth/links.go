@@ -163,9 +163,9 @@ func (s *scene) destination(p pair) Party {
 		out = s.workload(p.out.PeerWorkload)
 		out.Address = text(p.out.Upstream)
 	case p.out.Upstream.IsValid():
-		out = s.address(p.out.Upstream.Addr())
+		out = s.called(p.out.Node, p.out.Service, p.out.Upstream.Addr())
 	default:
-		out = s.address(p.out.Destination.Addr()) // it never got further; perhaps a service's
+		out = s.called(p.out.Node, p.out.Service, p.out.Destination.Addr()) // it never got further
 	}
 	if p.out != nil && proved(p.out) {
 		out.Identity = p.out.PeerIdentity

@@ -51,6 +51,12 @@ func TestLinks(t *testing.T) {
 			out.Security, in.Security, out.Why, in.Why = mesh.Plaintext, mesh.Plaintext, "the client's reason", "the server's"
 		}, want: "web.shop > api.shop both none the client's reason"},
 		"still shaking hands": {change: func(out, in *mesh.Connection) { in.Security = mesh.Unknown }, want: "web.shop > api.shop both mutual_tls"},
+		"a service called in vain": {onlyOut: true, change: func(out, _ *mesh.Connection) {
+			out.Upstream, out.PeerIdentity, out.Allowed, out.Security, out.Why = addr0, "", false, mesh.Unknown, "no endpoint"
+		}, want: "web.shop > api.shop source unknown no endpoint"},
+		"an address that no service has": {onlyOut: true, change: func(out, _ *mesh.Connection) {
+			out.Destination, out.Upstream, out.PeerIdentity, out.Service, out.Security = addr("192.0.2.8:443"), addr("192.0.2.8:443"), "", "", mesh.Plaintext
+		}, want: "web.shop > 192.0.2.8 source none"},
 		"a pod without a proxy": {onlyIn: true, change: func(_, in *mesh.Connection) {
 			in.Source, in.Security, in.Why = addr("10.0.0.3:1"), mesh.Plaintext, "client shop/legacy-1 has no sidecar"
 		}, want: "legacy.shop > api.shop destination none client shop/legacy-1 has no sidecar"},

@@ -2,6 +2,7 @@ package truth
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"hasp/mesh"
@@ -9,12 +10,14 @@ import (
 	"hasp/world"
 )
 
-// String is the party as a person calls it: NAME.NAMESPACE of its Deployment,
-// or its address.
+// String is the party as a person calls it: NAME.NAMESPACE of its Deployment, or
+// its address.
 func (p Party) String() string {
 	switch {
-	case p.Workload != "":
+	case p.Owner != "" && p.Namespace != "":
 		return policy.WorkloadName(&mesh.Workload{Namespace: p.Namespace, Owner: p.Owner})
+	case p.Owner != "":
+		return p.Owner
 	case p.Kind == KindHost:
 		return "host " + p.Address
 	case p.Address != "":
@@ -27,8 +30,10 @@ func (p Party) String() string {
 // of the Deployment, or the address.
 func (p Party) ID() string {
 	switch {
-	case p.Workload != "":
+	case p.Owner != "" && p.Namespace != "":
 		return p.Namespace + "/" + p.Owner
+	case p.Owner != "":
+		return p.Owner
 	case p.Address != "":
 		return p.Address
 	}
@@ -38,12 +43,12 @@ func (p Party) ID() string {
 // is reports whether a person who says name means the party: its pod or
 // Deployment as NAMESPACE/NAME, NAME.NAMESPACE or just NAME, or its address.
 func (p Party) is(name string) bool {
-	if p.Workload == "" {
-		return p.Address != "" && p.Address == name
+	if p.Workload == "" && p.Address != "" && p.Address == name {
+		return true
 	}
 	pod := strings.TrimPrefix(p.Workload, p.Namespace+"/")
 	for _, n := range []string{pod, p.Owner} {
-		if name == n || name == p.Namespace+"/"+n || name == n+"."+p.Namespace {
+		if n != "" && (name == n || name == p.Namespace+"/"+n || name == n+"."+p.Namespace) {
 			return true
 		}
 	}
@@ -148,9 +153,36 @@ func (s *scene) address(a netip.Addr) Party {
 	return Party{Kind: KindOutside, Address: a.Unmap().String()}
 }
 
+// called is whom a client means by a service, at an address that is none of a
+// workload's: the service itself, which it called in vain, or an address of one
+// outside.
+func (s *scene) called(client, hostname string, a netip.Addr) Party {
+	p := s.address(a)
+	namespace, _, _ := strings.Cut(client, "/")
+	svc := s.w.Service(namespace, hostname)
+	switch {
+	case hostname == "" || svc == nil || p.Workload != "":
+		return p
+	case svc.External:
+		p.Owner = svc.Hostname
+		return p
+	case !slices.Contains(svc.Addresses, a.Unmap()):
+		return p
+	}
+	p.Kind, p.Namespace, p.Owner = KindService, svc.Namespace, svc.Name
+	p.Meshed = slices.ContainsFunc(svc.Endpoints, func(e mesh.Endpoint) bool { return e.Sidecar })
+	return p
+}
+
 // peer is the other end of an edge.
 func (s *scene) peer(k *mesh.EdgeKey) Party {
 	switch {
+	case k.Direction == mesh.OutboundDir && k.Peer == "" && k.PeerNet.IsValid():
+		p := s.called(k.Node, k.Service, k.PeerNet.Addr())
+		if !k.PeerNet.IsSingleIP() {
+			p.Address = k.PeerNet.String()
+		}
+		return p
 	case k.Peer != "":
 		return s.workload(k.Peer)
 	case !k.PeerNet.IsValid():

@@ -60,6 +60,7 @@ type Connection struct {
 const (
 	KindWorkload = "workload"
 	KindGateway  = "gateway"
+	KindService  = "service" // called in vain: none of its workloads was reached
 	KindHost     = "host"    // a node's address: its kubelet, or a pod on its network
 	KindOutside  = "outside" // an address of nobody's
 	KindUnknown  = "unknown" // not even an address
@@ -69,7 +70,9 @@ const (
 type Party struct {
 	Kind     string `json:"kind"`
 	Workload string `json:"workload,omitempty"` // NAMESPACE/NAME of the pod
-	Owner    string `json:"owner,omitempty"`    // NAME of its Deployment, or of the pod itself
+	// Owner is the NAME of its Deployment or of the pod itself, of the service
+	// called, or the host name of a service outside.
+	Owner string `json:"owner,omitempty"`
 	// Namespace of the workload.
 	Namespace string `json:"namespace,omitempty"`
 	Address   string `json:"address,omitempty"` // of the socket, or a network

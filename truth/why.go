@@ -144,7 +144,11 @@ func (m *mortem) tellOfLife() {
 	who := fmt.Sprintf("%s called %s", m.Source, m.target())
 	switch {
 	case !m.Allowed:
-		m.Sentence = fmt.Sprintf("%s and was refused: %s", who, cmp.Or(m.Link.Why, "nobody says why"))
+		what := "was refused"
+		if m.Sent+m.Received > 0 {
+			what = "was cut off"
+		}
+		m.Sentence = fmt.Sprintf("%s and %s: %s", who, what, cmp.Or(m.Link.Why, "nobody says why"))
 		m.Fix = m.fixRefused()
 	case m.Security == mesh.MutualTLS:
 		m.Sentence = who + " by mutual TLS"
@@ -182,7 +186,7 @@ func spoken(s mesh.Security) string {
 // target is whom the client called, as it called it.
 func (m *mortem) target() string {
 	to := m.Destination.String()
-	if m.Service != "" && m.Destination.Workload == "" {
+	if m.Service != "" && m.Destination.Owner == "" {
 		to = m.Service
 	}
 	return fmt.Sprintf("%s:%d", to, m.Port)
