@@ -51,7 +51,7 @@ var arrows = map[string]string{
 	// The wiring: joins edges, decides nothing.
 	"control":        "api ca ca/csr compile mesh proof source truth world xds xds/server",
 	"local":          "api apiserver ca control dashboard mesh proof sandbox truth",
-	"cluster":        "api ca ca/csr control inject mesh source truth world",
+	"cluster":        "api ca ca/csr control inject mesh source truth world xds/client",
 	"cli/check":      "api cluster deploy inject", // asks a cluster
 	"cli":            "api cli/check cluster control dashboard deploy inject local mesh policy proof sandbox source truth world",
 	"cmd/hasp":       "cli local",

@@ -48,9 +48,7 @@ func (o *others) ask(ctx context.Context) []control.Progress {
 	if w == nil {
 		return nil
 	}
-	peers := slices.DeleteFunc(slices.Clone(w.Workloads), func(wl *mesh.Workload) bool {
-		return wl.Namespace != Namespace || wl.Labels["app"] != Service || wl.Name == o.self || !wl.Ready || len(wl.Addresses) == 0
-	})
+	peers := replicas(w, o.self)
 	answers := make([]*control.Progress, len(peers))
 	var wg sync.WaitGroup
 	for i, peer := range peers {
@@ -80,6 +78,13 @@ func (o *others) ask(ctx context.Context) []control.Progress {
 	}
 	o.silent = silent
 	return out
+}
+
+// replicas are the other ones that are ready.
+func replicas(w *world.World, self string) []*mesh.Workload {
+	return slices.DeleteFunc(slices.Clone(w.Workloads), func(wl *mesh.Workload) bool {
+		return wl.Namespace != Namespace || wl.Labels["app"] != Service || wl.Name == self || !wl.Ready || len(wl.Addresses) == 0
+	})
 }
 
 func (o *others) one(ctx context.Context, addr netip.Addr) (*control.Progress, error) {

@@ -2,10 +2,12 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -45,6 +47,7 @@ type work struct {
 	// of our own that only the API server knows.
 	webhooks *authority
 	inject   *injection
+	passing  *passing
 	own      control.Credentials // on the port of xDS
 	hook     control.Credentials // on the port of the webhooks
 }
@@ -68,6 +71,7 @@ func (p *plane) work(ctx, serving context.Context) error {
 	p.working.Store(w)
 	g.Go(func() error { return w.control.Run(serving) })
 	g.Go(func() error { return w.webhooks.follow(serving) })
+	g.Go(func() error { return w.passing.follow(serving) })
 	g.Go(func() error { return w.inject.follow(serving) })
 	g.Go(func() error { return p.serveWebhooks(serving, w) })
 	g.Go(func() error {
@@ -119,6 +123,14 @@ func (p *plane) prepare(ctx context.Context) (*work, error) {
 		Scope:      source.Scope{Secrets: []string{Namespace}},
 		LedgerDays: p.cfg.LedgerDays,
 		Log:        p.cfg.Log,
+	}
+	w.passing = &passing{
+		self: p.cfg.Pod, world: func() *world.World { return w.control.World() }, anew: func(ctx context.Context) { w.control.ReportAnew(ctx) },
+		tls: func() *tls.Config { return replicaTLS(w.own, id) }, log: p.cfg.Log, to: map[netip.Addr]*passingTo{},
+	}
+	cfg.PassOn = w.passing.tell
+	if port, ok := p.cfg.Listeners.XDS.Addr().(*net.TCPAddr); ok {
+		w.passing.port = port.Port
 	}
 	if p.cfg.Ledger != "" {
 		cfg.Ledger = control.LedgerFile(p.cfg.Ledger)

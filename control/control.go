@@ -73,6 +73,9 @@ type Config struct {
 	Ledger Ledger
 	// LedgerDays is how long it is kept after it was last seen; 0 is 30.
 	LedgerDays int
+	// PassOn is given what proxies report to this control plane, for the others. It
+	// must not wait, and nobody changes the report any more. Nil when there are none.
+	PassOn func(*mesh.Report)
 	// Witness looks at workloads from inside for Verify; nil where nobody can.
 	Witness Witness
 	// Scope is how much of the cluster is read; the zero value is all of it.
@@ -138,7 +141,7 @@ func New(cfg Config) (*Control, error) {
 		return nil, fmt.Errorf("control: %w", err)
 	}
 	c.xds, err = server.New(server.Config{
-		Source: c, Reports: c.Report, MayReport: c.MayReport, Gone: c.Gone, StreamAge: cfg.StreamAge, Log: cfg.Log,
+		Source: c, Reports: c.Report, MayReport: c.MayReport, Gone: c.Gone, Relays: c.relays, StreamAge: cfg.StreamAge, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)

@@ -29,6 +29,7 @@ const (
 // facts is the book of what proxies report, behind a lock.
 type facts struct {
 	mu      sync.Mutex
+	direct  map[string]bool // nodes whose proxies report here themselves
 	book    *truth.Book
 	changed chan struct{} // closed and replaced whenever something changed
 }
@@ -37,7 +38,7 @@ func newFacts(days int) *facts {
 	if days <= 0 {
 		days = defaultLedgerDays
 	}
-	return &facts{book: truth.NewBook(truth.Limits{Days: days}), changed: make(chan struct{})}
+	return &facts{book: truth.NewBook(truth.Limits{Days: days}), changed: make(chan struct{}), direct: map[string]bool{}}
 }
 
 // do something to the book, and tell whoever waits for news when there are some.
@@ -91,13 +92,39 @@ func (c *Control) Report(node string, peer spiffeid.ID, r *mesh.Report) error {
 	}
 	own := *r
 	own.Node, own.Identity = node, w.Workload(node).Identity(w.Mesh.TrustDomain)
-	return c.facts.do(func(b *truth.Book) error { return b.Take(w, &own, time.Now()) })
+	direct := !c.relays(peer)
+	err = c.facts.do(func(b *truth.Book) error {
+		if direct {
+			c.facts.direct[node] = true
+		}
+		return b.Take(w, &own, time.Now())
+	})
+	if err == nil && direct && c.cfg.PassOn != nil {
+		c.cfg.PassOn(&own)
+	}
+	return err
 }
 
 // Gone says that a proxy's reports have ended; what it said stays.
 func (c *Control) Gone(node string) {
-	_ = c.facts.do(func(b *truth.Book) error { b.Gone(node, time.Now()); return nil })
+	direct := false
+	_ = c.facts.do(func(b *truth.Book) error {
+		direct = c.facts.direct[node]
+		delete(c.facts.direct, node)
+		b.Gone(node, time.Now())
+		return nil
+	})
+	if direct && c.cfg.PassOn != nil {
+		c.cfg.PassOn(&mesh.Report{Node: node, Gone: true})
+	}
 }
+
+// ReportAnew has the proxies that report here begin anew, with all they know:
+// another control plane wants to hear it.
+func (c *Control) ReportAnew(ctx context.Context) { c.xds.ReportAnew(ctx) }
+
+// relays is whether peer is another control plane.
+func (c *Control) relays(peer spiffeid.ID) bool { return peer.String() == Identity(c.cfg.TrustDomain) }
 
 // MayReport is whether peer may speak for the workload node at all.
 func (c *Control) MayReport(node string, peer spiffeid.ID) error {

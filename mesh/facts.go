@@ -114,6 +114,9 @@ type Report struct {
 	// which may go on in the next: what was told before of connections that live is
 	// void if it is not told again by the first that has room left.
 	Whole bool `json:"whole,omitempty"`
+	// Gone says that the proxy reports no more: one control plane tells the others
+	// what it is told, and this too.
+	Gone bool `json:"gone,omitempty"`
 	// Edges that changed, with their sums since First.
 	Edges []Edge `json:"edges,omitempty"`
 	// Connections that began, moved or ended.

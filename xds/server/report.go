@@ -31,6 +31,8 @@ var errReplaced = errors.New("the proxy reports on a newer stream")
 type reporters struct {
 	mu   sync.Mutex
 	node map[string]*reporter
+	// relayed are nodes that another control plane speaks for.
+	relayed map[string]*relay
 }
 
 // reporter is the stream of one node. It belongs to the goroutine that serves
@@ -41,6 +43,7 @@ type reporter struct {
 	peer   spiffeid.ID
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed when nothing more of it is taken
+	anew   chan struct{} // has something when the proxy is to begin anew
 }
 
 // StreamAccessLogs takes what one proxy reports, by Envoy's access log service.
@@ -67,6 +70,9 @@ func (s *Server) StreamAccessLogs(stream accesslog.AccessLogService_StreamAccess
 	if err != nil {
 		return err
 	}
+	if s.cfg.Relays != nil && s.cfg.Relays(who.id) {
+		return s.relay(ctx, who.id, first, in)
+	}
 	report, err := s.decode(ctx, first)
 	if err != nil {
 		return err
@@ -75,7 +81,7 @@ func (s *Server) StreamAccessLogs(stream accesslog.AccessLogService_StreamAccess
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
-	rep := &reporter{srv: s, node: node, peer: who.id, cancel: replace, done: make(chan struct{})}
+	rep := &reporter{srv: s, node: node, peer: who.id, cancel: replace, done: make(chan struct{}), anew: make(chan struct{}, 1)}
 	if err := rep.may(); err != nil {
 		rep.log().Warn("report refused", slog.Any("why", err))
 		return err
@@ -112,6 +118,8 @@ func (r *reporter) loop(ctx context.Context, in <-chan received[[]byte]) error {
 				return err
 			}
 		case <-aged:
+			return nil
+		case <-r.anew:
 			return nil
 		case <-ctx.Done():
 			return ended(ctx)

@@ -58,6 +58,10 @@ type Config struct {
 	// Gone is told that a node reports no more, after the last of its reports. Nil
 	// is told nothing.
 	Gone func(node string)
+	// Relays is whether peer is another control plane, which passes on what the
+	// proxies connected to it report: its stream is of any node that MayReport lets
+	// it speak for. Nil: nobody is.
+	Relays func(peer spiffeid.ID) bool
 	// MaxStreams bounds the proxies connected at a time; 0 is 10000.
 	MaxStreams int
 	// StreamAge is how long a proxy may stay, give or take a tenth; it is then
@@ -99,7 +103,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	return &Server{
 		cfg: cfg, proxies: newRegistry(cfg.Now), changed: make(chan struct{}),
-		reporters: reporters{node: map[string]*reporter{}},
+		reporters: reporters{node: map[string]*reporter{}, relayed: map[string]*relay{}},
 		work:      make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}, nil
 }
