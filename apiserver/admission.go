@@ -14,7 +14,7 @@ import (
 )
 
 // admit is what stands between a request and the store: Config.NewPod,
-// Config.Validate and Config.Warnings, and the rules about Namespaces.
+// Config.Validate, Config.Warnings and Config.Foretell, and the rules about Namespaces.
 type admit struct {
 	cfg Config
 	// namespace reads a Namespace from the store.
@@ -45,7 +45,10 @@ func (a *admit) Admit(ctx context.Context, at admission.Attributes, _ admission.
 func (a *admit) Validate(ctx context.Context, at admission.Attributes, _ admission.ObjectInterfaces) error {
 	switch at.GetOperation() {
 	case admission.Delete:
-		return permanent(at)
+		if err := permanent(at); err != nil {
+			return err
+		}
+		return a.foretellDelete(ctx, at)
 	case admission.Create:
 		if err := a.namespaced(ctx, at); err != nil {
 			return err
@@ -108,7 +111,27 @@ func (a *admit) validate(ctx context.Context, at admission.Attributes) error {
 			warning.AddWarning(ctx, "", w)
 		}
 	}
+	a.foretell(ctx, at, u, false)
 	return nil
+}
+
+func (a *admit) foretellDelete(ctx context.Context, at admission.Attributes) error {
+	old, err := content(at.GetOldObject())
+	if err != nil || old == nil || at.GetSubresource() != "" {
+		return err
+	}
+	a.foretell(ctx, at, old, true)
+	return nil
+}
+
+// foretell on a dry run only: what it tells is of no use to who has applied it.
+func (a *admit) foretell(ctx context.Context, at admission.Attributes, u *unstructured.Unstructured, remove bool) {
+	if a.cfg.Foretell == nil || !at.IsDryRun() {
+		return
+	}
+	for _, w := range a.cfg.Foretell(ctx, u, remove) {
+		warning.AddWarning(ctx, "", w)
+	}
 }
 
 // content is the object as Config.Validate wants it: custom resources as they

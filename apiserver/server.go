@@ -55,6 +55,9 @@ type Config struct {
 	Validate func(*unstructured.Unstructured) field.ErrorList
 	// Warnings are sent to the client beside an accepted object. May be nil.
 	Warnings func(*unstructured.Unstructured) []string
+	// Foretell is asked on a dry run, of the same objects and of those that would
+	// be deleted, what would come of it; the client gets it as warnings. May be nil.
+	Foretell func(ctx context.Context, u *unstructured.Unstructured, remove bool) []string
 
 	// NewPod may complete a Pod that is about to be created, as a mutating
 	// webhook would. It is given the labels of its Namespace. May be nil.

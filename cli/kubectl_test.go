@@ -133,7 +133,7 @@ func steady(s string) string {
 }
 
 // startServer serves until the test ends and returns the kubeconfig's path.
-func startServer(t *testing.T) string {
+func startServer(t *testing.T, change ...func(*apiserver.Config)) string {
 	crds, err := api.CRDs()
 	if err != nil {
 		t.Fatal(err)
@@ -144,8 +144,12 @@ func startServer(t *testing.T) string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	box := &fakeSandbox{}
-	s, err := apiserver.New(ctx, apiserver.Config{Dir: t.TempDir(), Listener: l, ExternalURL: "https://" + l.Addr().String(), CRDs: crds,
-		Namespace: "microservices-demo", Node: "hasp", Streams: box, Validate: api.ValidateUnstructured, Warnings: api.WarningsUnstructured})
+	cfg := apiserver.Config{Dir: t.TempDir(), Listener: l, ExternalURL: "https://" + l.Addr().String(), CRDs: crds,
+		Namespace: "microservices-demo", Node: "hasp", Streams: box, Validate: api.ValidateUnstructured, Warnings: api.WarningsUnstructured}
+	for _, c := range change {
+		c(&cfg)
+	}
+	s, err := apiserver.New(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

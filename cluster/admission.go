@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,9 +23,17 @@ import (
 // 3 MiB, and a review has the old and the new one.
 const maxReview = 8 << 20
 
+// foretell says what would come of an object, or of its deletion, in lines.
+type foretell = func(ctx context.Context, u *unstructured.Unstructured, remove bool) []string
+
 // validate answers the API server's reviews of objects of the mesh with the
-// words of the embedded API server's admission: package api's.
-func validate(w http.ResponseWriter, r *http.Request) {
+// words of the embedded API server's admission: package api's, and on a dry run
+// those of whoever foretells.
+func validate(f foretell) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answer(w, r, f) })
+}
+
+func answer(w http.ResponseWriter, r *http.Request, f foretell) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxReview))
 	if err != nil {
 		code := http.StatusBadRequest
@@ -34,7 +43,7 @@ func validate(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "read the review: "+err.Error(), code)
 		return
 	}
-	review, err := reviewed(body)
+	review, err := reviewed(r.Context(), body, f)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -45,7 +54,7 @@ func validate(w http.ResponseWriter, r *http.Request) {
 
 // reviewed is the answer to a review (admission.k8s.io/v1 AdmissionReview). It
 // is an error when the question is none.
-func reviewed(body []byte) (*admission.AdmissionReview, error) {
+func reviewed(ctx context.Context, body []byte, f foretell) (*admission.AdmissionReview, error) {
 	var review admission.AdmissionReview
 	if err := json.Unmarshal(body, &review); err != nil {
 		return nil, fmt.Errorf("read the review: %w", err)
@@ -58,7 +67,7 @@ func reviewed(body []byte) (*admission.AdmissionReview, error) {
 		return nil, errors.New("the review has no request")
 	}
 	answer := &admission.AdmissionResponse{UID: req.UID, Allowed: true}
-	errs, warnings, err := judge(req)
+	errs, warnings, err := judge(ctx, req, f)
 	switch {
 	case err != nil:
 		answer.Allowed, answer.Result = false, &apierrors.NewBadRequest(err.Error()).ErrStatus
@@ -75,7 +84,7 @@ func reviewed(body []byte) (*admission.AdmissionReview, error) {
 
 // judge a creation or a change. What only labels, deletes or moves the status of
 // an object that was let in before a rule existed is not judged again.
-func judge(req *admission.AdmissionRequest) (field.ErrorList, []string, error) {
+func judge(ctx context.Context, req *admission.AdmissionRequest, f foretell) (field.ErrorList, []string, error) {
 	if req.SubResource != "" || req.Operation != admission.Create && req.Operation != admission.Update {
 		return nil, nil, nil
 	}
@@ -95,7 +104,11 @@ func judge(req *admission.AdmissionRequest) (field.ErrorList, []string, error) {
 	if errs := api.ValidateUnstructured(now); len(errs) > 0 {
 		return errs, nil, nil
 	}
-	return nil, api.WarningsUnstructured(now), nil
+	warnings := api.WarningsUnstructured(now)
+	if req.DryRun != nil && *req.DryRun {
+		warnings = append(warnings, f(ctx, now, false)...)
+	}
+	return nil, warnings, nil
 }
 
 func object(raw []byte) (*unstructured.Unstructured, error) {

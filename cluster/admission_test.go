@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	admission "k8s.io/api/admission/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 const (
@@ -26,9 +28,18 @@ func reviewOf(operation, object, old string) string {
 		"operation":%q,"object":%s,"oldObject":%s}}`, operation, object, old)
 }
 
+// told is what is foretold of everything.
+func told(_ context.Context, u *unstructured.Unstructured, _ bool) []string {
+	return []string{"what-if: " + u.GetName()}
+}
+
+func dryRun(review string) string {
+	return strings.Replace(review, `"operation"`, `"dryRun":true,"operation"`, 1)
+}
+
 func post(body string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	validate(w, httptest.NewRequest("POST", "/validate", strings.NewReader(body)))
+	validate(told).ServeHTTP(w, httptest.NewRequest("POST", "/validate", strings.NewReader(body)))
 	return w
 }
 
@@ -45,6 +56,11 @@ func TestValidate(t *testing.T) {
 		{"made bad", reviewOf("UPDATE", badRule, goodRule), false, refused, 0},
 		{"was bad before the rule", reviewOf("UPDATE", badRule, badRule), true, "", 0},
 		{"deleted", reviewOf("DELETE", "null", badRule), true, "", 0},
+		{"a dry run", dryRun(reviewOf("CREATE", goodRule, "")), true, "", 1},
+		{"a dry run of what is warned of", dryRun(reviewOf("CREATE", quietRule, "")), true, "", 2},
+		{"a dry run of what is refused", dryRun(reviewOf("CREATE", badRule, "")), false, refused, 0},
+		{"a dry run that changes nothing", dryRun(reviewOf("UPDATE", goodRule, goodRule)), true, "", 0},
+		{"no dry run", strings.Replace(dryRun(reviewOf("CREATE", goodRule, "")), "true", "false", 1), true, "", 0},
 		{"warned of", reviewOf("CREATE", quietRule, ""), true, "", 1},
 		{"no object", reviewOf("CREATE", `{"a":1}`, ""), false, "read the object: Object 'Kind' is missing", 0},
 	} {
@@ -94,7 +110,7 @@ func FuzzReviewed(f *testing.F) {
 	f.Add([]byte(reviewOf("CREATE", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"istio"},"data":{"mesh":"a: b"}}`, "")))
 	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		review, err := reviewed(b)
+		review, err := reviewed(t.Context(), b, told)
 		if err != nil {
 			return
 		}

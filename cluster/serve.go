@@ -26,7 +26,7 @@ func serveHTTP(ctx context.Context, ln net.Listener, h http.Handler) error {
 func (p *plane) serveWebhooks(ctx context.Context, w *work) error {
 	mux := http.NewServeMux()
 	mux.Handle("POST /inject", p.metrics.webhook("inject", w.inject.handler()))
-	mux.Handle("POST /validate", p.metrics.webhook("validate", http.HandlerFunc(validate)))
+	mux.Handle("POST /validate", p.metrics.webhook("validate", validate(w.control.Foretell)))
 	ln := tls.NewListener(p.cfg.Listeners.Webhook, &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return w.hook.Certificate() },

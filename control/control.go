@@ -96,14 +96,15 @@ type Control struct {
 	current atomic.Pointer[snapshot]
 	timings timings
 
-	facts     *facts
-	timeline  timeline
-	listeners atomic.Int64 // of events
-	verifying sync.Mutex
-	ended     chan struct{} // Run ends: listeners must not hold up an HTTP server
-	ready     chan struct{}
-	rebuilt   chan struct{} // there is a new World
-	told      chan struct{} // what objects' statuses say may have changed
+	facts       *facts
+	timeline    timeline
+	listeners   atomic.Int64 // of events
+	verifying   sync.Mutex
+	foretelling chan struct{} // has a place for whoever foretells
+	ended       chan struct{} // Run ends: listeners must not hold up an HTTP server
+	ready       chan struct{}
+	rebuilt     chan struct{} // there is a new World
+	told        chan struct{} // what objects' statuses say may have changed
 
 	mu      sync.Mutex
 	firstAt time.Time // first change not yet in a World
@@ -131,7 +132,7 @@ func New(cfg Config) (*Control, error) {
 	if cfg.TrustDomain == "" {
 		cfg.TrustDomain = cfg.CA.TrustDomain().Name()
 	}
-	c := &Control{cfg: cfg, dirty: make(chan struct{}, 1), ready: make(chan struct{}),
+	c := &Control{cfg: cfg, foretelling: make(chan struct{}, 1), dirty: make(chan struct{}, 1), ready: make(chan struct{}),
 		rebuilt: make(chan struct{}, 1), told: make(chan struct{}, 1),
 		facts: newFacts(cfg.LedgerDays), ended: make(chan struct{})}
 	openLedger(cfg.Ledger, c.facts, cfg.Log)

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
@@ -59,6 +60,7 @@ type daemon struct {
 	control   *control.Control
 	sandbox   *sandbox.Sandbox
 	pods      atomic.Pointer[sandbox.Sandbox] // for lateStreams
+	plane     atomic.Pointer[control.Control] // for foretell
 }
 
 // Daemon is the process that Start starts: process 1 of its own namespaces. It
@@ -175,7 +177,7 @@ func (d *daemon) prepare(ctx context.Context) error {
 	d.api, err = apiserver.New(ctx, apiserver.Config{
 		Dir: apiDir(d.o.Dir), Listener: ln, ExternalURL: "https://" + ln.Addr().String(),
 		EtcdServers: d.o.EtcdServers, EtcdCA: d.o.EtcdCA, EtcdCert: d.o.EtcdCert, EtcdKey: d.o.EtcdKey,
-		History: d.o.History, CRDs: crds, Validate: api.ValidateUnstructured, Warnings: api.WarningsUnstructured,
+		History: d.o.History, CRDs: crds, Validate: api.ValidateUnstructured, Warnings: api.WarningsUnstructured, Foretell: d.foretell,
 		NewPod:  d.images.MarkSidecar,
 		Streams: lateStreams{d}, Node: sandbox.NodeName, Namespace: d.o.Project, Log: d.log,
 	})
@@ -256,6 +258,7 @@ func (d *daemon) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.plane.Store(d.control)
 	d.sandbox, err = sandbox.New(sandbox.Config{
 		Client: client, Images: d.images, ProxyBinary: filepath.Join(d.o.Bin, "hasp-proxy"),
 		ControlPlane:   net.JoinHostPort(sandbox.Gateway.String(), controlPlanePort),
@@ -272,6 +275,14 @@ func (d *daemon) wire(ctx context.Context) error {
 		return err
 	}
 	d.pods.Store(d.sandbox)
+	return nil
+}
+
+// foretell what a dry run would do, once there is a control plane.
+func (d *daemon) foretell(ctx context.Context, u *unstructured.Unstructured, remove bool) []string {
+	if c := d.plane.Load(); c != nil {
+		return c.Foretell(ctx, u, remove)
+	}
 	return nil
 }
 

@@ -14,6 +14,9 @@ import (
 	"hasp/world"
 )
 
+// NothingChanges is the warning of an answer about nothing.
+const NothingChanges = "the candidate changes nothing that the mesh goes by"
+
 // maxUnseen is how many services are named whose clients were never seen.
 const maxUnseen = 20
 
@@ -22,7 +25,7 @@ func (q *question) warnings(relations []*relation) []string {
 	out := slices.Clone(q.then.refused)
 	same := *q.then.w
 	if same.Generation = q.was.w.Generation; q.was.w.Equal(&same) {
-		out = append(out, "the candidate changes nothing that the mesh goes by")
+		out = append(out, NothingChanges)
 	}
 	out = append(out, q.unseen(relations)...)
 	out = append(out, lostSubsets(q.was.w, q.then.w)...)
