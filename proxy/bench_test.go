@@ -97,3 +97,22 @@ func BenchmarkJudge(b *testing.B) {
 		}
 	}
 }
+
+// A look at fifty thousand connections that say nothing, as is taken each
+// second.
+func BenchmarkLookAtSilent(b *testing.B) {
+	n := newNode(b, newTestCA(b), "boards", "127.0.0.9")
+	for range 50_000 {
+		n.table.open(mesh.OutboundDir, nil, time.Now().Add(-time.Minute))
+	}
+	f := n.Facts()
+	for len(f.Report(false).Connections) > 0 {
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		f.Report(false)
+	}
+	for _, r := range n.table.rows() {
+		n.table.close(r, &r.facts, false)
+	}
+}

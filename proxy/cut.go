@@ -51,9 +51,9 @@ func (p *Proxy) sweep(s *settings) int {
 			forbidden = append(forbidden, r)
 		}
 	}
-	p.cutAll(s, forbidden)
+	cut := p.cutAll(s, forbidden)
 	p.cutFinished(finishing)
-	return len(forbidden) + len(finishing)
+	return cut + len(finishing)
 }
 
 // mayFinish tells whether a connection that is forbidden is so for what it
@@ -69,8 +69,9 @@ func mayFinish(s *settings, f *mesh.Connection) bool {
 	return a.IsZero() || authz.Decide(a, authz.Caller{Source: f.Source.Addr(), Destination: f.Destination}).Allowed
 }
 
-// cutAll resets connections, if they are still forbidden.
-func (p *Proxy) cutAll(s *settings, rows []*row) {
+// cutAll resets connections, if they are still forbidden, and returns how many
+// were.
+func (p *Proxy) cutAll(s *settings, rows []*row) (cut int) {
 	batches := time.Duration(len(rows)/cutAtOnce + 1)
 	pause := min(cutPause, cutWithin/batches)
 	start := time.Now()
@@ -79,8 +80,11 @@ func (p *Proxy) cutAll(s *settings, rows []*row) {
 			due := pause * time.Duration(i/cutAtOnce)
 			wait(p.ctx, due-time.Since(start)) // not at all when it is late
 		}
-		p.cut(r, s, false)
+		if p.cut(r, s, false) {
+			cut++
+		}
 	}
+	return cut
 }
 
 // cutFinished ends connections when their responses are sent, or when their
@@ -106,10 +110,12 @@ func (p *Proxy) cutFinished(rows []*row) {
 
 // cut ends a connection if it is forbidden. In order means that the client gets
 // what was sent to it.
-func (p *Proxy) cut(r *row, s *settings, inOrder bool) {
-	if r.cutOff(s, inOrder) {
+func (p *Proxy) cut(r *row, s *settings, inOrder bool) bool {
+	did := r.cutOff(s, inOrder)
+	if did {
 		p.metrics.cut.Inc()
 	}
+	return did
 }
 
 // spared tells whether a connection may live. One that may is as if it had never
@@ -140,7 +146,7 @@ func (r *row) finishUntil(until time.Time) bool {
 		if r.carries.Load() == 0 {
 			return false
 		}
-	case w == nil || !w.hold():
+	case w == nil || !w.hold(r.meter.Sent.Load()):
 		return false
 	}
 	r.mu.Lock()

@@ -175,12 +175,12 @@ func (w *httpWatch) finish(code int, broken string) {
 }
 
 // hold lets no more requests pass, if requests have passed whole and wait for
-// their responses. Until the gate is open the client is not
-// heard.
-func (w *httpWatch) hold() bool {
+// their responses, or for the last of them to be sent: sent is how many bytes
+// were. Until the gate is open the client is not heard.
+func (w *httpWatch) hold(sent uint64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.opaque || len(w.waiting) == 0 || w.request.state != stateIdle {
+	if w.opaque || len(w.waiting) == 0 && sent >= w.seen || w.request.state != stateIdle {
 		return false
 	}
 	w.gate.shut()

@@ -391,6 +391,7 @@ func TestProbeWherePlaintextIsAllowed(t *testing.T) {
 		n.row(func(c mesh.Connection) bool {
 			return ended(c) && c.Security == mesh.Probed && c.Why == "HTTP probe GET /204, passed to the workload"
 		})
+		n.edges(0) // nobody who wonders about plaintext looks for a kubelet
 		c := dial(t, "127.0.0.7", at)
 		question := fmt.Sprintf("GET /204 HTTP/1.1\r\nHost: %s\r\nUser-Agent: kube-probe/1.37\r\nAccept: */*\r\n\r\n", a.at)
 		for range 2 { // a probe, and one request more
@@ -401,6 +402,9 @@ func TestProbeWherePlaintextIsAllowed(t *testing.T) {
 		}
 		c.Close()
 		n.row(func(c mesh.Connection) bool { return ended(c) && c.Security == mesh.Plaintext && c.Requests == 2 })
+		if e := n.edges(1)[0]; e.Security != mesh.Plaintext || e.Connections != 1 || e.Requests != 2 {
+			t.Errorf("%s: %+v", mode, e)
+		}
 	}
 }
 

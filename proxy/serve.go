@@ -85,8 +85,8 @@ func (p *Proxy) end(r *row) {
 	facts := r.end(p.cfg.Now())
 	p.closeAccount(r)
 	told := p.news.fresh(&facts)
-	p.facts.ended(r, &facts, told)
 	p.table.close(r, &facts, told)
+	p.facts.ended(r, &facts, told)
 	if told {
 		p.access.connection(p.logForm(), &facts)
 	}
