@@ -42,6 +42,15 @@ func (o Object) Meta() metav1.Object {
 	return m
 }
 
+// Written is the object as it stands in the manifest, nil when it was not read
+// from one.
+func (o Object) Written() *unstructured.Unstructured {
+	if o.tree == nil {
+		return nil
+	}
+	return (&unstructured.Unstructured{Object: o.tree}).DeepCopy()
+}
+
 // Where is FILE:LINE of a field in the form of field.Path ("spec.peers[0].mtls"),
 // or of the nearest thing around it that is written down.
 func (o Object) Where(field string) string {

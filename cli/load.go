@@ -76,13 +76,9 @@ func (e *env) facts(ctx context.Context, q *question) (*truth.Facts, error) {
 // cluster asks what the flags name, else KUBECONFIG, else the mesh on this
 // machine, else kubectl's usual kubeconfig.
 func (e *env) cluster(ctx context.Context, q *question) (*world.World, []source.Problem, error) {
-	foreign := q.target.named() || e.foreignKubeconfig()
-	if !foreign && e.Config.Kubeconfig == "" {
-		if _, err := local.Find(absolute(e.Dir, e.state)); err != nil {
-			if foreign = e.kubectlsOwn() != ""; !foreign {
-				return nil, nil, fmt.Errorf("%w; for a cluster set KUBECONFIG or give --kubeconfig, for files -f", err)
-			}
-		}
+	foreign, err := e.elsewhere(&q.target)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w, for files -f", err)
 	}
 	rc, err := e.restConfig(q, foreign)
 	if err != nil {
@@ -100,6 +96,20 @@ func (e *env) cluster(ctx context.Context, q *question) (*world.World, []source.
 		err = fmt.Errorf("nobody answers at %s; start the mesh with hasp up, or give manifests with -f", rc.Host)
 	}
 	return w, problems, err
+}
+
+// elsewhere reports whether another cluster is meant than the mesh on this
+// machine. An error says that there is neither.
+func (e *env) elsewhere(target *clusterFlags) (bool, error) {
+	foreign := target.named() || e.foreignKubeconfig()
+	if !foreign && e.Config.Kubeconfig == "" {
+		if _, err := local.Find(absolute(e.Dir, e.state)); err != nil {
+			if foreign = e.kubectlsOwn() != ""; !foreign {
+				return false, fmt.Errorf("%w; for a cluster set KUBECONFIG or give --kubeconfig", err)
+			}
+		}
+	}
+	return foreign, nil
 }
 
 // restConfig of a foreign cluster, whose context's namespace is then the

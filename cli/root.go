@@ -102,7 +102,7 @@ and the services never notice. On one machine it needs nothing installed.`,
 	root.PersistentFlags().StringVar(&e.state, "state-dir", e.StateDir, "directory that holds everything the mesh keeps")
 	root.AddCommand(
 		newUp(e), newDown(e), newStatus(e), newDemo(e), newDashboard(e),
-		newConnections(e), newPlaintext(e), newWhy(e), newWhatIf(e), newVerify(e),
+		newConnections(e), newPlaintext(e), newWhy(e), newWhatIf(e), newApply(e), newVerify(e),
 		newKubectl(e), newAuthnCmd(e.world, e.facts, e.namespace()), newExplainCmd(e.world, e.namespace()),
 		newCheck(e), newInstall(e), newUninstall(e), newManifest(e), newInject(e), newControlPlane(e),
 		newBackup(e), newRestore(e), newDaemon(e), newProbe(),

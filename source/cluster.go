@@ -20,6 +20,16 @@ import (
 // a use for keys, and whoever asks about policy need not be trusted with them. An
 // object that does not decode is left out, as by the [Watcher], and a Problem.
 func FromCluster(ctx context.Context, client dynamic.Interface) (*world.World, []Problem, error) {
+	o, leftOut, err := ReadCluster(ctx, client)
+	if err != nil {
+		return nil, nil, err
+	}
+	w, problems := Build(o, "")
+	return w, append(leftOut, problems...), nil
+}
+
+// ReadCluster is the listing that FromCluster builds from.
+func ReadCluster(ctx context.Context, client dynamic.Interface) (*Objects, []Problem, error) {
 	var o Objects
 	var leftOut []Problem
 	for _, r := range Resources() {
@@ -45,8 +55,7 @@ func FromCluster(ctx context.Context, client dynamic.Interface) (*world.World, [
 			}
 		}
 	}
-	w, problems := Build(&o, "")
-	return w, append(leftOut, problems...), nil
+	return &o, leftOut, nil
 }
 
 // undecodable says of an object that it does not decode, and why; its name is

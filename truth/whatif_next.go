@@ -74,9 +74,9 @@ func (q *question) next(l *lens, t *relation) outcome {
 	if v.Allow {
 		return o
 	}
-	o.ok, o.why, o.rule = false, v.Why, v.Rule
+	o.ok, o.why = false, v.Why
 	if v.Rule.Kind == "AuthorizationPolicy" {
-		o.reason = unauthorized
+		o.reason, o.rule = unauthorized, v.Rule
 	}
 	return o
 }

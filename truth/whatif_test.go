@@ -228,7 +228,7 @@ func TestWhatIfWarns(t *testing.T) {
 	}{
 		"nothing": {candidate: plaza, want: []string{"the candidate changes nothing that the mesh goes by"}},
 		"never seen": {candidate: strictShop, facts: &truth.Facts{}, want: []string{
-			"never seen calling " + boardsHost + ":8080, and refused if they did: web-1.shop; web-1.shop speaks plaintext, since no DestinationRule sets tls and auto mTLS is off, but " + boardsHost + ":8080 takes only mutual TLS, STRICT by PeerAuthentication shop/default (namespace)"}},
+			"never seen calling " + boardsHost + ":8080, and refused if they did: web-1.shop (no DestinationRule asks for TLS and auto mTLS is off)"}},
 		"a subset goes": {base: subsets, candidate: strings.SplitN(subsets, "---", 2)[0], remove: true, want: []string{
 			`VirtualService shop/boards routes to subset "v1" of ` + boardsHost + `, which no DestinationRule defines`}},
 		"an older rule": {base: mtlsShop, candidate: `{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: late, namespace: shop}, spec: {host: boards, trafficPolicy: {tls: {mode: DISABLE}}}}`, want: []string{

@@ -2,6 +2,7 @@ package truth
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -33,14 +34,18 @@ func (q *question) warnings(relations []*relation) []string {
 }
 
 // unseen are the clients with a sidecar that speak plaintext to what becomes
-// STRICT and were never seen to: the ledger cannot vouch for them.
+// STRICT and were never seen to: the ledger cannot vouch for them. Those that are
+// so to several services for the same reason make one warning.
 func (q *question) unseen(relations []*relation) []string {
 	type pair struct{ from, service string }
 	seen := map[pair]bool{}
 	for _, t := range relations {
 		seen[pair{t.from.Workload, t.service()}] = true
 	}
-	var out []string
+	type group struct{ clients, why string }
+	var order []group
+	services := map[group][]string{}
+	all := audiences(q.then.w)
 	for _, svc := range q.then.w.Services {
 		if svc.External {
 			continue
@@ -50,32 +55,50 @@ func (q *question) unseen(relations []*relation) []string {
 			if !strict(q.then.w, svc, sp.Number) || strict(q.was.w, q.was.w.Service(svc.Namespace, svc.Hostname), sp.Number) {
 				continue
 			}
-			for _, group := range audiences(q.then.w) {
-				c := policy.ClientTLS(q.then.w, group[0], group[0].Namespace, svc, sp.Number, "")
-				if !policy.Visible(svc, group[0].Namespace) || c.Auto || c.Mode == mesh.ClientIstioMutual {
+			clients := map[string][]string{} // by reason
+			for _, audience := range all {
+				why, open := plaintextBy(q.then.w, audience[0], svc, sp.Number)
+				if !open {
 					continue
 				}
-				var names []string
-				var one *mesh.Workload
-				for _, wl := range group {
-					if seen[pair{wl.Key(), svc.Hostname}] || slices.Contains(own, wl) {
-						continue
+				for _, wl := range audience {
+					if !seen[pair{wl.Key(), svc.Hostname}] && !slices.Contains(own, wl) {
+						clients[why] = append(clients[why], policy.WorkloadName(wl))
 					}
-					if name := policy.WorkloadName(wl); !slices.Contains(names, name) {
-						names, one = append(names, name), wl
-					}
-				}
-				if one != nil {
-					out = append(out, fmt.Sprintf("never seen calling %s:%d, and refused if they did: %s; %s",
-						svc.Hostname, sp.Number, few(names), policy.Check(q.then.w, one, svc, sp.Number, "").Why))
 				}
 			}
+			for _, why := range slices.Sorted(maps.Keys(clients)) {
+				names := clients[why]
+				slices.Sort(names)
+				g := group{few(slices.Compact(names)), why}
+				if services[g] == nil {
+					order = append(order, g)
+				}
+				services[g] = append(services[g], fmt.Sprintf("%s:%d", svc.Hostname, sp.Number))
+			}
 		}
+	}
+	var out []string
+	for _, g := range order {
+		out = append(out, fmt.Sprintf("never seen calling %s, and refused if they did: %s (%s)", few(services[g]), g.clients, g.why))
 	}
 	if more := len(out) - maxUnseen; more > 0 {
 		out = append(out[:maxUnseen], fmt.Sprintf("and %d more of clients that were never seen", more))
 	}
 	return out
+}
+
+// plaintextBy is why a client with a sidecar speaks plaintext to a service, and
+// false when it does not or does not see it.
+func plaintextBy(w *world.World, client *mesh.Workload, svc *mesh.Service, port uint16) (why string, open bool) {
+	c := policy.ClientTLS(w, client, client.Namespace, svc, port, "")
+	switch {
+	case !policy.Visible(svc, client.Namespace) || c.Auto || c.Mode == mesh.ClientIstioMutual:
+		return "", false
+	case c.Set:
+		return fmt.Sprintf("%s of %s", c.Mode, c.Origin), true
+	}
+	return "no DestinationRule asks for TLS and auto mTLS is off", true
 }
 
 func strict(w *world.World, svc *mesh.Service, port uint16) bool {
