@@ -118,7 +118,7 @@ func (f *Facts) lookAtLive(now time.Time, whole bool) (live [classes][]*row) {
 	}
 	for _, r := range f.rows {
 		f.p.bring(r)
-		if r.account.line.Load() == nil && now.Sub(r.start()) >= silentFor && r.isSettled() {
+		if r.account.line.Load() == nil && now.Sub(r.begun) >= silentFor && r.isSettled() {
 			f.p.count(r)
 		}
 		if c, news := f.news(r, now); news {
@@ -126,7 +126,7 @@ func (f *Facts) lookAtLive(now time.Time, whole bool) (live [classes][]*row) {
 		}
 	}
 	// Those that wait the longest come first.
-	slices.SortFunc(live[opened], func(a, b *row) int { return cmp.Compare(a.facts.ID, b.facts.ID) })
+	slices.SortFunc(live[opened], func(a, b *row) int { return cmp.Compare(a.id, b.id) })
 	slices.SortFunc(live[moved], func(a, b *row) int { return cmp.Compare(a.told.at, b.told.at) })
 	return live
 }
@@ -138,7 +138,7 @@ func (f *Facts) news(r *row, now time.Time) (class, bool) {
 		return moved, t.revision != r.revision.Load() || t.sent != r.meter.Sent.Load() || t.received != r.meter.Received.Load()
 	}
 	// Most are decided about in no time.
-	return opened, now.Sub(r.start()) >= reportPause || r.isSettled()
+	return opened, now.Sub(r.begun) >= reportPause || r.isSettled()
 }
 
 // lookAgain wakes the reporter, after a while, if a connection that lives has

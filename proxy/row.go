@@ -14,6 +14,8 @@ import (
 
 // row is one connection: its facts, and the handles to end it from outside.
 type row struct {
+	id      uint64       // facts.ID, to be read without the lock
+	begun   time.Time    // when it was entered, likewise
 	client  *net.TCPConn // nil for a gateway's connections to its clusters
 	meter   relay.Meter
 	slot    int // in table.live, under the table's lock
@@ -24,7 +26,7 @@ type row struct {
 	revision atomic.Uint32
 
 	mu       sync.Mutex
-	facts    mesh.Connection // facts.ID never changes
+	facts    mesh.Connection
 	upstream *net.TCPConn
 	watch    *httpWatch // on HTTP ports, from when bytes move
 	series   *series    // its counters, from when it was let in
@@ -39,9 +41,6 @@ type row struct {
 	// finishBy is set while it may only finish the response it is in (cut.go).
 	finishBy time.Time
 }
-
-// start is when it was opened, which never changes.
-func (r *row) start() time.Time { return r.facts.Start }
 
 func (r *row) isSettled() bool {
 	r.mu.Lock()

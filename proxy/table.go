@@ -39,7 +39,7 @@ func (t *table) open(dir mesh.Direction, c *net.TCPConn, now time.Time) *row {
 		return nil
 	}
 	t.nextID++
-	r := &row{client: c}
+	r := &row{id: t.nextID, begun: now, client: c}
 	r.facts = mesh.Connection{
 		ID:        t.nextID,
 		Direction: dir,
@@ -78,7 +78,7 @@ func (t *table) close(r *row, facts *mesh.Connection, keep bool) {
 // rows are those that live, by ID.
 func (t *table) rows() []*row {
 	out := t.appendRows(nil)
-	slices.SortFunc(out, func(a, b *row) int { return cmp.Compare(a.facts.ID, b.facts.ID) }) // ID never changes
+	slices.SortFunc(out, func(a, b *row) int { return cmp.Compare(a.id, b.id) })
 	return out
 }
 
