@@ -19,10 +19,30 @@ type cause struct {
 
 // fix is what would make it mutual TLS.
 func (c cause) fix() string {
+	if !c.MutualSince.IsZero() {
+		return "nothing is left to do: it speaks mutual TLS now"
+	}
+	if by, cut := c.cutOff(); cut {
+		return fmt.Sprintf("%s is STRICT and refuses it now; to let it in again, %s", by, c.remedy())
+	}
+	return c.remedy()
+}
+
+// cutOff reports whether the server takes no plaintext any more, and by which
+// object.
+func (c cause) cutOff() (by mesh.Origin, cut bool) {
+	wl := c.w.Workload(c.Destination.Workload)
+	if wl == nil || c.Open > 0 {
+		return by, false
+	}
+	s := policy.ServerMode(c.w, wl, c.Port)
+	return s.Origin, s.Mode == mesh.ModeStrict
+}
+
+// remedy is what the client needs.
+func (c cause) remedy() string {
 	from := c.Source
 	switch {
-	case !c.MutualSince.IsZero():
-		return "nothing is left to do: it speaks mutual TLS now"
 	case from.Kind == KindHost:
 		return "processes of a host and pods on its network have no sidecar: call from a pod of the mesh, or through an ingress gateway"
 	case from.Kind == KindUnknown:

@@ -176,19 +176,26 @@ func (s *scene) called(client, hostname string, a netip.Addr) Party {
 
 // peer is the other end of an edge.
 func (s *scene) peer(k *mesh.EdgeKey) Party {
-	switch {
-	case k.Direction == mesh.OutboundDir && k.Peer == "" && k.PeerNet.IsValid():
-		p := s.called(k.Node, k.Service, k.PeerNet.Addr())
-		if !k.PeerNet.IsSingleIP() {
-			p.Address = k.PeerNet.String()
-		}
-		return p
-	case k.Peer != "":
+	if k.Peer != "" {
 		return s.workload(k.Peer)
+	}
+	p := s.stranger(k)
+	if k.Security == mesh.MutualTLS && p.Workload == "" {
+		p.Identity = k.PeerIdentity // it has proved that at least
+	}
+	return p
+}
+
+// stranger is the other end of an edge that names no workload.
+func (s *scene) stranger(k *mesh.EdgeKey) Party {
+	a := k.PeerNet.Addr()
+	switch {
 	case !k.PeerNet.IsValid():
 		return Party{Kind: KindUnknown}
+	case k.PeerNet.IsSingleIP() && k.Direction == mesh.OutboundDir:
+		return s.called(k.Node, k.Service, a)
 	case k.PeerNet.IsSingleIP():
-		return s.address(k.PeerNet.Addr())
+		return s.address(a)
 	}
 	return Party{Kind: KindOutside, Address: k.PeerNet.String()}
 }

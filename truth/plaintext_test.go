@@ -54,6 +54,8 @@ func TestPlaintext(t *testing.T) {
 			want: "legacy.shop > api.shop:8080 3", fix: "nothing is left to do: it speaks mutual TLS now", resolved: true},
 		"both by turns, plaintext last": {meshed: true, in: []mesh.Edge{inEdge("shop/legacy-1", mesh.Plaintext, hour, noon, 3), inEdge("shop/legacy-1", mesh.MutualTLS, hour, after(-time.Minute), 1)},
 			want: "legacy.shop > api.shop:8080 3", fix: "legacy.shop has a sidecar now: its next connection will show"},
+		"cut off since": {more: strict, in: []mesh.Edge{inEdge("shop/legacy-1", mesh.Plaintext, hour, noon, 3)},
+			want: "legacy.shop > api.shop:8080 3", fix: "PeerAuthentication shop/default (namespace) is STRICT and refuses it now; to let it in again, " + legacyPatch},
 		"a node": {in: []mesh.Edge{inEdge("10.1.0.1/32", mesh.Plaintext, hour, noon, 3)},
 			want: "host 10.1.0.1 > api.shop:8080 3", fix: "processes of a host and pods on its network have no sidecar: call from a pod of the mesh, or through an ingress gateway"},
 		"outside": {in: []mesh.Edge{inEdge("192.0.2.0/24", mesh.Plaintext, hour, noon, 3)},

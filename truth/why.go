@@ -205,7 +205,7 @@ func (m *mortem) fixPlaintext() string {
 	if m.End.IsZero() {
 		c.Open = 1
 	}
-	return c.fix()
+	return c.remedy()
 }
 
 // fixRefused is what would let the client in, by the object that refused it.
