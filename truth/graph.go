@@ -18,14 +18,18 @@ const (
 	LockRefused = "refused" // nobody was let in
 )
 
-// GraphOf is who talked to whom in the last window, MaxWindow at most, and who
-// still does. Facts that were read from JSON have no memory of a while ago: the
-// figures are then of all the time.
+// GraphOf is who talked to whom in the last window, and who still does. A window
+// longer than MaxWindow is all the time that is remembered, and so are the figures
+// of facts that were read from JSON: they have no memory of a while ago.
 func GraphOf(w *world.World, f *Facts, window time.Duration) Graph {
-	if window <= 0 || window > MaxWindow {
+	if window <= 0 {
 		window = MaxWindow
 	}
-	g := grapher{scene: sceneOf(w, f), from: f.At.Add(-window), nodes: map[string]*GraphNode{}, arcs: map[way]*arc{}}
+	from := f.At.Add(-window)
+	if window > MaxWindow {
+		from, window = time.Time{}, f.At.Sub(f.Since)
+	}
+	g := grapher{scene: sceneOf(w, f), from: from, nodes: map[string]*GraphNode{}, arcs: map[way]*arc{}}
 	for i := range f.Edges {
 		g.add(i)
 	}

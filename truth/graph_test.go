@@ -67,7 +67,8 @@ func TestGraph(t *testing.T) {
 	}
 }
 
-// TestWindow: figures are of the last while, of connections that live on too.
+// TestWindow: figures are of the last while, of connections that live on too, or
+// of all the time.
 func TestWindow(t *testing.T) {
 	w := build(t, town)
 	b := booked(t, w, "web-1")
@@ -79,7 +80,7 @@ func TestWindow(t *testing.T) {
 		take(t, b, w, report("web-1", at, nil, e), at)
 	}
 	now := after(300 * time.Second)
-	for window, want := range map[time.Duration]uint64{time.Minute: 59, 30 * time.Second: 29, 10 * time.Second: 9, time.Hour: 59} {
+	for window, want := range map[time.Duration]uint64{time.Minute: 59, 30 * time.Second: 29, 10 * time.Second: 9, time.Hour: 300} {
 		got := truth.GraphOf(w, b.Facts(7, now), window).Edges[0].MutualTLS
 		if got < want || got > want+8 { // samples are 6 s apart
 			t.Errorf("%d connections in %s, want %d", got, window, want)
@@ -88,6 +89,9 @@ func TestWindow(t *testing.T) {
 	later := now.Add(time.Hour)
 	if g := truth.GraphOf(w, b.Facts(7, later), time.Minute); len(g.Edges) != 1 || g.Edges[0].MutualTLS != 1 || g.Edges[0].Sent != 0 {
 		t.Errorf("what lives on: %v", g.Edges)
+	}
+	if g := truth.GraphOf(w, b.Facts(7, later), 24*time.Hour); len(g.Edges) != 1 || g.Edges[0].MutualTLS != 300 || g.Window <= time.Hour {
+		t.Errorf("all the time: %v of %s", g.Edges, g.Window)
 	}
 }
 

@@ -129,7 +129,8 @@ const (
 	// has: together a bit more than the longest window.
 	sampleEvery = 6 * time.Second
 	samplesOf   = 11
-	// MaxWindow is the longest that figures can be asked of.
+	// MaxWindow is the longest that figures can be asked of, but for those of all
+	// the time.
 	MaxWindow = time.Minute
 )
 
