@@ -8,13 +8,15 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"hasp/truth"
 )
 
 const (
 	// maxCandidate bounds the manifests of a what-if, in bytes.
 	maxCandidate  = 1 << 20
-	defaultWindow = time.Minute
-	maxWindow     = 366 * 24 * time.Hour
+	defaultWindow = truth.MaxWindow
+	maxWindow     = 366 * 24 * time.Hour // all that is remembered
 )
 
 // api serves what the pages are made of: the JSON of the commands.
@@ -66,12 +68,15 @@ func tooLong() error {
 
 func windowOf(r *http.Request) (time.Duration, error) {
 	s := r.FormValue("window")
-	if s == "" {
+	switch s {
+	case "":
 		return defaultWindow, nil
+	case "all":
+		return maxWindow, nil
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d < time.Second || d > maxWindow {
-		return 0, &Invalid{fmt.Sprintf("window %q is not a duration such as 60s or 24h", s)}
+		return 0, &Invalid{fmt.Sprintf("window %q is not a duration such as 60s, or all", s)}
 	}
 	return d, nil
 }

@@ -30,7 +30,6 @@ const (
 // picture is a graph, ready to be drawn and listed.
 type picture struct {
 	truth.Graph
-	Window time.Duration
 	Width  int
 	Height int
 	Nodes  []box
@@ -62,8 +61,8 @@ type line struct {
 
 // pictureOf lays the graph out, or takes the places of one of the same shape, so
 // that nothing moves when only numbers change.
-func (l *layouts) pictureOf(g truth.Graph, window time.Duration, effects []truth.Effect) picture {
-	p := picture{Graph: g, Window: window}
+func (l *layouts) pictureOf(g truth.Graph, effects []truth.Effect) picture {
+	p := picture{Graph: g}
 	index := map[string]int{}
 	for _, n := range g.Nodes {
 		index[n.ID] = len(p.Nodes)
@@ -75,7 +74,7 @@ func (l *layouts) pictureOf(g truth.Graph, window time.Duration, effects []truth
 	p.apply(effects, index)
 	for i := range p.Edges {
 		e := &p.Edges[i]
-		e.Window, e.Href = window, edgeHref(e.From, e.To, e.Port)
+		e.Window, e.Href = g.Window, edgeHref(e.From, e.To, e.Port)
 	}
 	p.Listed = slices.Clone(p.Edges)
 	slices.SortStableFunc(p.Listed, func(a, b line) int { return cmp.Compare(a.rank(), b.rank()) })
@@ -298,7 +297,7 @@ func (e line) Numbers() string {
 	case e.Lock == "refused":
 		return count(e.Refused, "time", "times")
 	case e.Requests > 0:
-		s := per(e.Requests, e.Window)
+		s := e.Rate()
 		if e.Errors > 0 {
 			s += " · " + count(e.Errors, "error", "errors")
 		} else if e.P99 > 0 {
@@ -306,7 +305,26 @@ func (e line) Numbers() string {
 		}
 		return s
 	}
-	return strconv.FormatUint(e.Open, 10) + " open · " + size((e.Sent+e.Received)/uint64(max(1, e.Window/time.Second))) + "/s"
+	if e.old() {
+		return e.Rate()
+	}
+	return e.Rate() + " · " + size((e.Sent+e.Received)/uint64(max(1, e.Window/time.Second))) + "/s"
+}
+
+// old figures are of all that is remembered: no rate is made of them.
+func (e line) old() bool { return e.Window > truth.MaxWindow }
+
+// Rate of requests, where they can be told apart, else the open connections.
+func (e line) Rate() string {
+	switch {
+	case e.Requests > 0 && e.old():
+		return count(e.Requests, "request", "requests")
+	case e.Requests > 0:
+		return per(e.Requests, e.Window)
+	case e.old():
+		return count(e.Let(), "connection", "connections")
+	}
+	return strconv.FormatUint(e.Open, 10) + " open"
 }
 
 // Head is the first line of the label.
@@ -328,7 +346,7 @@ func (e line) Sentence() string {
 		return s + ", " + e.EffectWord()
 	}
 	if e.Requests > 0 {
-		s += ", " + per(e.Requests, e.Window)
+		s += ", " + e.Rate()
 	}
 	if e.Errors > 0 {
 		s += ", " + count(e.Errors, "error", "errors")

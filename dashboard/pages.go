@@ -23,7 +23,7 @@ var windows = []struct {
 	Query, Name string
 	D           time.Duration
 }{
-	{"10s", "10 seconds", 10 * time.Second}, {"1m", "1 minute", time.Minute},
+	{"10s", "10 seconds", 10 * time.Second}, {"1m", "1 minute", time.Minute}, {"all", "all that is remembered", maxWindow},
 }
 
 func (s *site) home(w http.ResponseWriter, r *http.Request) {
@@ -43,8 +43,14 @@ func (s *site) home(w http.ResponseWriter, r *http.Request) {
 		Namespace  string
 		Namespaces []string
 		Windows    any
+		Query      string // of the window
 	}{Namespace: namespace, Namespaces: namespacesOf(g), Windows: windows}
-	body.Picture = s.layouts.pictureOf(within(g, namespace), window, nil)
+	for _, o := range windows {
+		if o.D == window {
+			body.Query = o.Query
+		}
+	}
+	body.Picture = s.layouts.pictureOf(within(g, namespace), nil)
 	s.show(w, "home", http.StatusOK, view{Title: "Services", Nav: "home", Live: true, Body: body}.of(g))
 }
 
@@ -109,7 +115,7 @@ func (s *site) edge(w http.ResponseWriter, r *http.Request) {
 	}{From: from, To: to, Port: uint16(port)}
 	same := func(e truth.GraphEdge) bool { return e.From == from && e.To == to && e.Port == body.Port }
 	if i := slices.IndexFunc(g.Edges, same); i >= 0 {
-		body.Edge = &line{GraphEdge: g.Edges[i], Window: maxWindow}
+		body.Edge = &line{GraphEdge: g.Edges[i], Window: g.Window}
 	}
 	for _, n := range g.Nodes {
 		if n.ID == from {
@@ -125,7 +131,7 @@ func (s *site) edge(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if i := slices.IndexFunc(now.Edges, same); i >= 0 {
-		body.LastMinute = &line{GraphEdge: now.Edges[i], Window: defaultWindow}
+		body.LastMinute = &line{GraphEdge: now.Edges[i], Window: now.Window}
 	}
 	links = slices.DeleteFunc(slices.Clone(links), func(l truth.Link) bool {
 		return l.Port != body.Port || !belongs(l.Source, from) || !belongs(l.Destination, to)
@@ -189,7 +195,7 @@ func (s *site) node(w http.ResponseWriter, r *http.Request, id string) {
 	}
 	for _, e := range g.Edges {
 		if e.From == body.Node.ID || e.To == body.Node.ID {
-			body.Edges = append(body.Edges, line{GraphEdge: e, Window: maxWindow, Href: edgeHref(e.From, e.To, e.Port)})
+			body.Edges = append(body.Edges, line{GraphEdge: e, Window: g.Window, Href: edgeHref(e.From, e.To, e.Port)})
 		}
 	}
 	mine := func(node string) bool {
@@ -281,7 +287,7 @@ type whatIfBody struct {
 	YAML   string
 	Error  string
 	Answer *truth.Answer
-	// Picture of the last day, with what the answer says of it.
+	// Picture of all that is remembered, with what the answer says of it.
 	Picture picture
 }
 
@@ -300,8 +306,8 @@ func (s *site) whatIf(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil {
 		var g truth.Graph
-		if g, err = s.backend.Graph(r.Context(), 24*time.Hour); err == nil {
-			body.Picture = s.layouts.pictureOf(g, 24*time.Hour, body.Answer.Effects)
+		if g, err = s.backend.Graph(r.Context(), maxWindow); err == nil {
+			body.Picture = s.layouts.pictureOf(g, body.Answer.Effects)
 		}
 	}
 	status := http.StatusOK

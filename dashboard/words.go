@@ -18,7 +18,7 @@ import (
 var funcs = template.FuncMap{
 	"lockWord": lockWord, "securityLock": securityLock, "securityWord": securityWord,
 	"percent": percent, "took": took, "size": size, "per": per, "count": count,
-	"ago": ago, "stamp": stamp, "isoTime": isoTime, "span": span,
+	"ago": ago, "stamp": stamp, "isoTime": isoTime, "span": span, "skew": skew,
 	"partyName": partyName, "partyHref": partyHref, "nodeHref": nodeHref, "whyHref": whyHref, "edgeHref": edgeHref,
 	"short": short, "origin": origin, "join": strings.Join, "version": assetsVersion,
 	"arrows": func() []string {
@@ -161,6 +161,14 @@ func span(d time.Duration) string {
 		return strconv.FormatInt(int64(d/time.Hour), 10) + " h"
 	}
 	return count(int64(d/(24*time.Hour)), "day", "days")
+}
+
+// skew of a clock, as by how much it is ahead.
+func skew(d time.Duration) string {
+	if d <= -time.Millisecond {
+		return "−" + span(d)
+	}
+	return span(d)
 }
 
 func ago(t, now time.Time) string {

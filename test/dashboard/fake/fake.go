@@ -192,10 +192,10 @@ func (m *Mesh) Plaintext(context.Context) (truth.PlainLedger, error) {
 }
 
 // Graph has the lock of its edges.
-func (m *Mesh) Graph(context.Context, time.Duration) (truth.Graph, error) {
+func (m *Mesh) Graph(_ context.Context, window time.Duration) (truth.Graph, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	g := truth.Graph{At: At, Generation: 17, Nodes: m.Nodes, Edges: m.Edges, MutualTLS: 1}
+	g := truth.Graph{At: At, Generation: 17, Window: window, Nodes: m.Nodes, Edges: m.Edges, MutualTLS: 1}
 	var tls, all uint64
 	for _, e := range m.Edges {
 		tls, all = tls+e.MutualTLS, all+e.MutualTLS+e.Plaintext

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"hasp/dashboard"
@@ -23,9 +25,11 @@ func main() {
 	if len(os.Args) > 2 {
 		only = os.Args[2]
 	}
-	base := ""
+	base, path := "", ""
 	if len(os.Args) > 3 {
-		base = os.Args[3]
+		u, err := url.Parse(os.Args[3])
+		check(err)
+		base, path = u.Scheme+"://"+u.Host, u.RequestURI()
 	} else {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		check(err)
@@ -49,9 +53,12 @@ func main() {
 		{"edge", "/edge?from=shop/web&to=shop/profiles&port=8080", 1280, 800, false}, {"node", "/workload/shop/boards", 1280, 1300, true},
 		{"plaintext", "/plaintext", 1280, 600, false}, {"timeline", "/timeline", 1280, 500, true}, {"status", "/status", 1280, 600, false},
 		{"why", "/why/5ca1ab1e00000000", 1280, 800, false}, {"error", "/nope", 800, 400, false}, {"phone-node", "/workload/shop/boards", 390, 1800, true},
-		{"whatif", "whatif", 1280, 1600, false}, {"whatif-dark", "whatif", 1280, 1600, true}, {"phone-whatif", "whatif", 390, 2000, false},
+		{"whatif", "whatif", 1280, 1600, false}, {"whatif-dark", "whatif", 1280, 1600, true}, {"phone-whatif", "whatif", 390, 2000, false}, {"page", path, 1280, 900, false}, {"page-dark", path, 1280, 900, true},
 	} {
-		if only != "" && s.name != only {
+		if only != "" && !slices.Contains(strings.Split(only, ","), s.name) {
+			continue
+		}
+		if s.path == "" {
 			continue
 		}
 		check(b.Screen(ctx, s.w, s.h, s.dark))
