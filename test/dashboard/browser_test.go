@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -44,7 +45,12 @@ func sit(t *testing.T, base string) *user {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	b, err := chrome.Start(ctx, program, t.TempDir())
+	dir, err := os.MkdirTemp("", "chromium")
+	if err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	b, err := chrome.Start(ctx, program, dir)
 	if err != nil {
 		cancel()
 		t.Fatal(err)
@@ -54,6 +60,8 @@ func sit(t *testing.T, base string) *user {
 		u.wellBehaved()
 		b.Close()
 		cancel()
+		// Its helpers may still write when it has gone.
+		meshtest.Eventually(t, 10*time.Second, "the browser's profile can be removed", func() bool { return os.RemoveAll(dir) == nil })
 	})
 	u.screen(1280, 900, false)
 	return u

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -57,6 +58,7 @@ func Start(ctx context.Context, program, dir string) (*Browser, error) {
 	b.cmd = exec.CommandContext(ctx, program, "--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu",
 		"--no-first-run", "--disable-extensions", "--disable-background-networking", "--hide-scrollbars", "--user-data-dir="+dir, "about:blank")
 	b.cmd.ExtraFiles = []*os.File{fromUs, fromIt}
+	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	b.cmd.Env = append(os.Environ(), "HOME="+dir)
 	err = b.cmd.Start()
 	fromUs.Close()
@@ -99,14 +101,18 @@ func (b *Browser) attach(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the browser and waits for it.
+// Close ends the browser with all its processes and waits for it.
 func (b *Browser) Close() {
 	b.in.Close() // it ends when nobody drives it
-	patience := time.AfterFunc(5*time.Second, func() { b.cmd.Process.Kill() })
+	patience := time.AfterFunc(5*time.Second, b.kill)
 	<-b.done
 	b.cmd.Wait()
 	patience.Stop()
+	b.kill()
 }
+
+// kill what is left of its process group, which is its own.
+func (b *Browser) kill() { syscall.Kill(-b.cmd.Process.Pid, syscall.SIGKILL) }
 
 // read messages, each ended by a zero, until the browser goes.
 func (b *Browser) read(out *os.File) {
