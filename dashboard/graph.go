@@ -300,7 +300,7 @@ func (e line) Numbers() string {
 		s := e.Rate()
 		if e.Errors > 0 {
 			s += " · " + count(e.Errors, "error", "errors")
-		} else if e.P99 > 0 {
+		} else if e.P99 > 0 && !e.old() {
 			s += " · " + took(e.P50) + " / " + took(e.P99)
 		}
 		return s
