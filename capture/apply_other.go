@@ -14,3 +14,6 @@ func Remove(ns int) error { return errPlatform }
 
 // Installed needs Linux.
 func Installed(ns int) (bool, error) { return false, errPlatform }
+
+// Counters needs Linux.
+func Counters(ns int, s Spec) ([]Counted, error) { return nil, errPlatform }

@@ -123,3 +123,9 @@ func (rs Rules) String() string {
 	}
 	return b.String() + "}\n"
 }
+
+// Counted is a rule in force and how many connections it has decided about.
+type Counted struct {
+	Rule        Rule
+	Connections uint64
+}

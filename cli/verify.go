@@ -187,7 +187,7 @@ func writeProof(out io.Writer, r *proof.Report, by string, colour bool) error {
 			}
 			fmt.Fprintf(&b, "  %s %s\n", mark.sign, proofLine(c))
 			for _, e := range c.Evidence {
-				fmt.Fprintf(&b, "      %s\n", seen(e))
+				fmt.Fprintf(&b, "      %s\n", seen(c, e))
 			}
 		}
 		b.WriteByte('\n')
@@ -213,17 +213,14 @@ func proofLine(c proof.Check) string {
 	return s
 }
 
-// seen is one attempt in a line.
-func seen(e proof.Evidence) string {
+// seen is one attempt in a line. Who the server is is of interest once.
+func seen(c proof.Check, e proof.Evidence) string {
 	parts := []string{e.Saw}
 	if e.Took > 0 {
 		parts[0] += " after " + e.Took.Round(100*time.Microsecond).String()
 	}
-	if e.TLS != "" {
-		parts = append(parts, "TLS "+e.TLS+" "+e.Group)
-	}
-	if e.Identity != "" {
-		parts = append(parts, "server "+e.Identity)
+	if c.Name == string(proof.Member) && e.TLS != "" {
+		parts = append(parts, "TLS "+e.TLS+" "+e.Group, "server "+e.Identity)
 	}
 	if e.Proxy != "" {
 		parts = append(parts, "its proxy: "+e.Proxy)

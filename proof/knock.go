@@ -123,6 +123,7 @@ func (s *Sight) shake(ctx context.Context, who Stranger, conn net.Conn, c Creden
 		return
 	}
 	s.Shaken = true
+	defer t.Close() // with a goodbye
 	cs := t.ConnectionState()
 	s.TLS, s.Group = version(cs.Version), cs.CurveID.String()
 	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {

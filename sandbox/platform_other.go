@@ -37,7 +37,10 @@ type network struct{ addr address }
 
 func (*network) descriptor() int                                         { return -1 }
 func (*network) dial(ctx context.Context, addr string) (net.Conn, error) { return nil, errPlatform }
-func (*network) close()                                                  {}
+func (*network) dialAs(ctx context.Context, mark int, addr string) (net.Conn, error) {
+	return nil, errPlatform
+}
+func (*network) close() {}
 
 func (launch) start() (*os.Process, error) { return nil, errPlatform }
 

@@ -40,7 +40,15 @@ func newNamespace() (netns.NsHandle, error) {
 // dial dials from inside the pod, past its capture. addr holds a literal
 // address.
 func (n *network) dial(ctx context.Context, addr string) (net.Conn, error) {
-	d := net.Dialer{Control: capture.MarkControl(Mark)}
+	return n.dialAs(ctx, Mark, addr)
+}
+
+// dialAs is dial with packets of a mark, or as the workload itself when it is 0.
+func (n *network) dialAs(ctx context.Context, mark int, addr string) (net.Conn, error) {
+	var d net.Dialer
+	if mark != 0 {
+		d.Control = capture.MarkControl(mark)
+	}
 	var c net.Conn
 	err := onThread(func() (err error) {
 		if err := netns.Set(n.ns); err != nil {
