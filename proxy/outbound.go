@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"hasp/mesh"
+	"hasp/policy/judge"
 	"hasp/proxy/relay"
 )
 
@@ -96,6 +97,9 @@ func (p *Proxy) passThrough(r *row, client *relay.Side, dst netip.AddrPort) {
 // next, at most maxAttempts in all: nothing of what the client says has been
 // sent by then. Afterwards nothing is tried twice.
 func (p *Proxy) connect(ctx context.Context, r *row, s *settings, c *cluster, dst netip.AddrPort) (*relay.Side, error) {
+	r.set(func(f *mesh.Connection) { // what decides, should it come to nothing
+		f.Mode, f.Rule, f.Generation = judge.ClientMode(c.TLS), c.TLS.Origin, s.config.Generation
+	})
 	var failed []error
 	for _, e := range p.candidates(c, dst) {
 		if n := len(failed); n > 0 {

@@ -255,7 +255,7 @@ func TestPostMortemWithoutAServer(t *testing.T) {
 			if got := brief(f.Failure); got == "" || !strings.Contains(tc.want, got) {
 				t.Errorf("%s, want %s: %+v", got, tc.want, f)
 			}
-			if f.Trace == "" || f.Allowed {
+			if f.Trace == "" || f.Allowed || f.Generation != 1 || f.Mode == "" {
 				t.Errorf("%+v", f)
 			}
 		})
