@@ -2,6 +2,7 @@ package xds_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 
@@ -37,6 +38,36 @@ func BenchmarkEncode(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// A report of as many connections as a proxy tells at once.
+func BenchmarkReport(b *testing.B) {
+	g := gen{rand.New(rand.NewPCG(1, 1))}
+	r := &mesh.Report{Node: "shop/boards-1"}
+	for range 500 {
+		r.Connections = append(r.Connections, g.connection())
+	}
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := xds.EncodeReport(r); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("decode", func(b *testing.B) {
+		m, err := xds.EncodeReport(r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sent := wire(b, m[0])
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := xds.DecodeReport(sent); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
 
 func BenchmarkDecode(b *testing.B) {

@@ -22,6 +22,15 @@ var versionsOfTLS = map[accesslogv3.TLSProperties_TLSVersion]string{
 	accesslogv3.TLSProperties_TLSv1_3: "1.3",
 }
 
+// suites are the numbers of cipher suites by name.
+var suites = func() map[string]uint32 {
+	out := map[string]uint32{}
+	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+		out[s.Name] = uint32(s.ID)
+	}
+	return out
+}()
+
 // edgeEntry is a line of the ledger. It is a sum and no connection, so of
 // Envoy's fields it has the times alone: who adds up bytes must not count them
 // twice.
@@ -109,10 +118,8 @@ func tlsProperties(c *mesh.Connection) *accesslogv3.TLSProperties {
 			out.TlsVersion = v
 		}
 	}
-	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
-		if s.Name == c.Cipher {
-			out.TlsCipherSuite = wrapperspb.UInt32(uint32(s.ID))
-		}
+	if id, known := suites[c.Cipher]; known {
+		out.TlsCipherSuite = wrapperspb.UInt32(id)
 	}
 	if c.Failure != nil {
 		out.TlsSniHostname = clipText(c.Failure.SNI)

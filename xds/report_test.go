@@ -93,7 +93,7 @@ func (g gen) edge() mesh.Edge {
 
 func (g gen) report() *mesh.Report {
 	return &mesh.Report{
-		Node: g.workload(), Identity: g.identity(), Start: g.time(), At: g.time(), Generation: g.count(), Whole: g.yes(),
+		Node: g.workload(), Identity: g.identity(), Start: g.time(), At: g.time(), Generation: g.count(), Whole: g.yes(), Gone: g.yes(),
 		Edges: some(g, 5, g.edge), Connections: some(g, 5, g.connection), Dropped: g.count(),
 	}
 }

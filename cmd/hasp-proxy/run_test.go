@@ -50,6 +50,36 @@ type plane struct {
 
 	mu     sync.Mutex
 	config *mesh.ProxyConfig
+	told   []*mesh.Report
+}
+
+func (p *plane) report(_ string, _ spiffeid.ID, r *mesh.Report) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.told = append(p.told, r)
+	return nil
+}
+
+// hasToldOf waits until the proxy has reported an edge to a service.
+func (p *plane) hasToldOf(service string) {
+	p.t.Helper()
+	told := func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, r := range p.told {
+			for _, e := range r.Edges {
+				if e.Service == service {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for deadline := time.Now().Add(30 * time.Second); !told(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("no report of %s in time: %+v", service, p.told)
+		}
+	}
 }
 
 func (p *plane) ConfigFor(string, spiffeid.ID) (*mesh.ProxyConfig, error) {
@@ -88,7 +118,9 @@ func newReplica(t *testing.T, authority *ca.CA, more ...csr.Verifier) *plane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.xds, err = server.New(server.Config{Source: p, Log: quiet}); err != nil {
+	if p.xds, err = server.New(server.Config{
+		Source: p, Log: quiet, Reports: p.report, MayReport: func(string, spiffeid.ID) error { return nil },
+	}); err != nil {
 		t.Fatal(err)
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -164,6 +196,7 @@ func TestGatewayProcess(t *testing.T) {
 	}
 	stats := fmt.Sprintf("http://127.0.0.1:%d/stats/prometheus", boot.MetricsPort)
 	eventually(t, &logs, stats, "hasp_control_plane_connected 1\n")
+	p.hasToldOf("ui.shop.svc.cluster.local")
 	p.stop() // the control plane goes away
 	eventually(t, &logs, stats, "hasp_control_plane_connected 0\n")
 	eventually(t, &logs, page+"/again", "page /again")

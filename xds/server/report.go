@@ -147,8 +147,8 @@ func (r *reporter) message(ctx context.Context, wire []byte) error {
 // decode does so for a few streams at a time.
 func (s *Server) decode(ctx context.Context, wire []byte) (*mesh.Report, error) {
 	select {
-	case s.work <- struct{}{}:
-		defer func() { <-s.work }()
+	case s.reading <- struct{}{}:
+		defer func() { <-s.reading }()
 	case <-ctx.Done():
 		return nil, ended(ctx)
 	}
@@ -172,7 +172,7 @@ func (r *reporter) may() error {
 }
 
 func (r *reporter) take(report *mesh.Report) error {
-	report.Node, report.Identity = r.node, r.peer.String()
+	report.Node, report.Identity, report.Gone = r.node, r.peer.String(), false
 	if report.At.IsZero() {
 		report.At = r.srv.cfg.Now() // an Envoy does not say
 	}

@@ -80,7 +80,8 @@ type Server struct {
 	reporters reporters
 	streams   atomic.Int64
 	reporting atomic.Int64
-	work      chan struct{} // a place for each configuration being computed, and report read
+	work      chan struct{} // a place for each configuration being computed
+	reading   chan struct{} // likewise, report being read
 
 	mu      sync.Mutex
 	newest  uint64        // generation
@@ -105,6 +106,8 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, proxies: newRegistry(cfg.Now), changed: make(chan struct{}),
 		reporters: reporters{node: map[string]*reporter{}, relayed: map[string]*relay{}},
 		work:      make(chan struct{}, runtime.GOMAXPROCS(0)),
+		// Reports wait for configurations, not the other way round.
+		reading: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 	}, nil
 }
 
