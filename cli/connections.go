@@ -294,7 +294,7 @@ func (c *connections) table(links []truth.Link, now time.Time) *table {
 	t.columns = append(t.columns, column{"WHY", 0})
 	for _, l := range links {
 		cells := []string{
-			partyName(l.Source), withPort(partyName(l.Destination), l.Port), securityWord(l.Security), tlsWords(l.Handshake), c.rule(l), size(l.Sent + l.Received), state(l, now),
+			partyName(l.Source), destinationName(l), securityWord(l.Security), tlsWords(l.Handshake), c.rule(l), size(l.Sent + l.Received), state(l, now),
 		}
 		if wide {
 			h := cmp.Or(l.Handshake, &mesh.Handshake{})
@@ -348,13 +348,13 @@ func (c *connections) rule(l truth.Link) string {
 // state is what became of it, and when.
 func state(l truth.Link, now time.Time) string {
 	ago := howLong(now.Sub(cmp.Or(l.End, l.LastSeen, l.Start))) + " ago"
-	switch {
+	switch f := failureOf(l); {
+	case f != nil && f.Stage != mesh.StagePolicy:
+		return "failed " + ago
 	case !l.Allowed && l.Sent+l.Received > 0:
 		return "cut " + ago
 	case !l.Allowed:
 		return "refused " + ago
-	case failureOf(l) != nil:
-		return "failed " + ago
 	case l.End.IsZero():
 		return "open " + howLong(now.Sub(l.Start))
 	}
@@ -395,8 +395,16 @@ func (c *connections) complete(cmd *cobra.Command, args []string, _ string) ([]s
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return c.e.completeFrom(cmd.Context(), &c.target, func(l truth.Link) []string {
-		return []string{partyName(l.Source), partyName(l.Destination)}
+		return append(workloadName(l.Source), workloadName(l.Destination)...)
 	})
+}
+
+// workloadName is the name of an end that is a workload.
+func workloadName(p truth.Party) []string {
+	if p.Workload == "" {
+		return nil
+	}
+	return []string{partyName(p)}
 }
 
 // completeTimeout is what a person at a prompt waits for.

@@ -40,7 +40,7 @@ would cut somebody or a proxy does not report, so that a pipeline stops there.`,
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			return e.completeFrom(cmd.Context(), &target, func(l truth.Link) []string { return []string{partyName(l.Destination)} })
+			return e.completeFrom(cmd.Context(), &target, func(l truth.Link) []string { return workloadName(l.Destination) })
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "" && output != "json" {
@@ -195,7 +195,11 @@ func safety(l *truth.PlainLedger) string {
 	var says []string
 	switch {
 	case len(unsafe) > 0:
-		says = append(says, fmt.Sprintf("STRICT is not safe for %d of the %d servers that were called in %s: %s.", len(unsafe), len(l.Servers), watched, listed(unsafe)))
+		of := fmt.Sprintf("%d of the %d servers that were", len(unsafe), len(l.Servers))
+		if len(l.Servers) == 1 {
+			of = "the one server that was"
+		}
+		says = append(says, fmt.Sprintf("STRICT is not safe for %s called in %s: %s.", of, watched, listed(unsafe)))
 		if len(safe) > 0 {
 			says = append(says, fmt.Sprintf("It is safe for %s.", listed(safe)))
 		}

@@ -39,7 +39,7 @@ hasp connections -o wide, and in the dashboard. It is the same at both ends.`,
 				if l.Trace == "" || l.Allowed && failureOf(l) == nil {
 					return nil
 				}
-				return []string{l.Trace + "\t" + partyName(l.Source) + " to " + withPort(partyName(l.Destination), l.Port)}
+				return []string{l.Trace + "\t" + partyName(l.Source) + " to " + destinationName(l)}
 			})
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -73,7 +73,7 @@ func askWhy(ctx context.Context, v *viewClient, id string) (*truth.Postmortem, e
 // writePostmortem for a person.
 func writePostmortem(out io.Writer, p *truth.Postmortem, now time.Time) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s to %s, %s, %s\n", p.Trace, printable(partyName(p.Source)), printable(withPort(partyName(p.Destination), p.Port)), securityWord(p.Security), state(p.Link, now))
+	fmt.Fprintf(&b, "%s: %s to %s, %s, %s\n", p.Trace, printable(partyName(p.Source)), printable(destinationName(p.Link)), securityWord(p.Security), state(p.Link, now))
 	for _, s := range []string{p.Sentence, p.Fix, p.Disagreement} {
 		if s != "" {
 			fmt.Fprintf(&b, "\n%s\n", printable(s))
@@ -122,9 +122,12 @@ type labelled struct {
 
 // atEnd is what one end has to say, always by the same labels.
 func atEnd(c *truth.Connection, p truth.Party, skew time.Duration) []labelled {
-	reporter := "nobody: " + partyName(p) + " has no proxy"
-	if p.Meshed {
+	reporter := "nobody"
+	switch {
+	case p.Meshed:
 		reporter = "nobody: its proxy did not tell"
+	case p.Workload != "":
+		reporter = "nobody: " + partyName(p) + " has no proxy"
 	}
 	if c == nil {
 		c = &truth.Connection{}

@@ -38,6 +38,16 @@ func host(address string) string {
 	return address
 }
 
+// destinationName of a link, with its port. What never got as far as a workload
+// went to a service.
+func destinationName(l truth.Link) string {
+	name := partyName(l.Destination)
+	if l.Destination.Workload == "" && l.Service != "" {
+		name = l.Service
+	}
+	return withPort(name, l.Port)
+}
+
 func withPort(name string, port uint16) string {
 	if port == 0 {
 		return name
