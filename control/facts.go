@@ -3,6 +3,8 @@ package control
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -158,7 +160,22 @@ func (c *Control) Facts() (*world.World, *truth.Facts, error) {
 	if w == nil {
 		return nil, nil, fmt.Errorf("the control plane has not read the cluster yet")
 	}
-	return w, c.facts.at(w.Generation, time.Now()), nil
+	return w, c.acknowledged(c.facts.at(w.Generation, time.Now())), nil
+}
+
+// acknowledged are facts with the generation that each proxy connected here has
+// in force. The proxy itself only knows the newest that it was sent, and what
+// changes nothing for it is not sent.
+func (c *Control) acknowledged(f *truth.Facts) *truth.Facts {
+	out := *f // the slices of a snapshot are others' too
+	out.Proxies = slices.Clone(f.Proxies)
+	for _, p := range c.xds.Status() {
+		i, found := slices.BinarySearchFunc(out.Proxies, p.Node, func(r truth.Reporter, node string) int { return strings.Compare(r.Node, node) })
+		if found && p.Connected {
+			out.Proxies[i].Generation = p.AckedGeneration
+		}
+	}
+	return &out
 }
 
 // keepFacts forgets what is too old and saves the ledger, until ctx ends and

@@ -136,6 +136,20 @@ func TestViews(t *testing.T) {
 	}
 }
 
+// TestFactsAreAcknowledged: a proxy has in force what changes nothing for it.
+func TestFactsAreAcknowledged(t *testing.T) {
+	p := start(t, pod("web-1", "10.0.0.1"))
+	p.proxy(t, "shop/web-1", web)
+	if err := p.Report("shop/web-1", webID, report(1)); err != nil {
+		t.Fatal(err)
+	}
+	p.apply(t, strings.ReplaceAll(strict, "shop", "elsewhere"))
+	eventually(t, "the newest generation is in force", func() bool {
+		w, f, err := p.Facts()
+		return err == nil && w.Generation > 1 && len(f.Proxies) == 1 && f.Proxies[0].Generation == w.Generation
+	})
+}
+
 func TestViewsRefuse(t *testing.T) {
 	srv := views(t, start(t, pod("web-1", "10.0.0.1")))
 	for _, c := range []struct {
