@@ -339,6 +339,9 @@ func (c *connections) rule(l truth.Link) string {
 		o = l.ClientRule
 	}
 	name := o.Ref()
+	if l.Seen == "source" && l.Destination.Meshed && l.Rule.Name == "" {
+		name = "not told" // the server's proxy is yet to say
+	}
 	if c.output == "wide" && o.Name != "" {
 		name = o.String()
 	}
