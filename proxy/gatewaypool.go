@@ -93,10 +93,7 @@ func (p *Proxy) dialCluster(ctx context.Context, name string) (net.Conn, error) 
 		p.metrics.overload.Inc()
 		return nil, errors.New("the connection table is full")
 	}
-	r.set(func(f *mesh.Connection) {
-		f.Service, f.Cluster, f.Protocol = c.Hostname, c.Name, c.Protocol
-		f.LocalIdentity = s.config.Identity
-	})
+	r.goesTo(s, c)
 	up, err := p.connect(ctx, r, s, c, netip.AddrPort{})
 	if err != nil {
 		p.refuse(r, mesh.StageDial, err)

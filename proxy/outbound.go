@@ -26,10 +26,7 @@ func (p *Proxy) outbound(r *row) {
 		p.passThrough(r, client, dst)
 		return
 	}
-	r.set(func(f *mesh.Connection) {
-		f.Service, f.Cluster, f.Protocol = c.Hostname, c.Name, c.Protocol
-		f.LocalIdentity = s.config.Identity
-	})
+	r.goesTo(s, c)
 	up, err := p.connect(p.ctx, r, s, c, dst)
 	if err != nil {
 		p.refuse(r, mesh.StageDial, err)
@@ -40,6 +37,16 @@ func (p *Proxy) outbound(r *row) {
 		return
 	}
 	p.carryTo(r, client, up, dst)
+}
+
+// goesTo notes the cluster that a connection is for and the rule that it goes
+// by; settle decides only about those that get there.
+func (r *row) goesTo(s *settings, c *cluster) {
+	r.set(func(f *mesh.Connection) {
+		f.Service, f.Cluster, f.Protocol = c.Hostname, c.Name, c.Protocol
+		f.LocalIdentity = s.config.Identity
+		f.Mode, f.Rule, f.Generation = judge.ClientMode(c.TLS), c.TLS.Origin, s.config.Generation
+	})
 }
 
 // begin finds out where a captured connection was going, and refuses what can

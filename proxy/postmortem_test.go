@@ -105,6 +105,9 @@ func TestPostMortemOfBothEnds(t *testing.T) {
 			tc.change(t, m)
 			_, _ = m.viaClient(t)
 			c, s := m.oneHop(t)
+			if c.Failure != nil && (c.Mode == "" || c.Generation == 0) {
+				t.Errorf("client: it does not say by what rule it went: mode %q, generation %d", c.Mode, c.Generation)
+			}
 			if got := brief(c.Failure); got != tc.client && (got == "" || !strings.Contains(tc.client, got)) {
 				t.Errorf("client: %s, want %s: %+v", got, tc.client, c)
 			}
