@@ -38,7 +38,7 @@ const plaza = `
 const boardsHost = "boards.shop.svc.cluster.local"
 
 // would is the World of a manifest, and the one with a candidate over it.
-func would(t *testing.T, manifest, candidate string, remove bool) (before, after *world.World) {
+func would(t testing.TB, manifest, candidate string, remove bool) (before, after *world.World) {
 	t.Helper()
 	read := func(o *source.Objects, text string, remove bool, year int) *source.Objects {
 		m, err := source.ReadCandidate(strings.NewReader(text), "test.yaml")

@@ -28,6 +28,11 @@ func (q *question) warnings(relations []*relation) []string {
 	if same.Generation = q.was.w.Generation; q.was.w.Equal(&same) {
 		out = append(out, NothingChanges)
 	}
+	for _, p := range q.f.Proxies {
+		if p.Dropped > 0 {
+			out = append(out, fmt.Sprintf("the proxy of %s had more connections than it could tell of one by one: more of them may end than are counted", p.Node))
+		}
+	}
 	out = append(out, q.unseen(relations)...)
 	out = append(out, lostSubsets(q.was.w, q.then.w)...)
 	return append(out, idle(q.was.w, q.then.w)...)
