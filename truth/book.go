@@ -2,10 +2,8 @@ package truth
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -116,25 +114,6 @@ func admissible(w *world.World, r *mesh.Report) error {
 	return nil
 }
 
-// roomForProxy lets go of the proxy that is longest gone.
-func (b *Book) roomForProxy() error {
-	if len(b.proxies) < b.limits.Proxies {
-		return nil
-	}
-	var oldest *proxy
-	for _, p := range b.proxies {
-		if !p.Connected && (oldest == nil || cmp.Or(p.At.Compare(oldest.At), cmp.Compare(p.Node, oldest.Node)) < 0) {
-			oldest = p
-		}
-	}
-	if oldest == nil {
-		return errors.New("truth: there is no room for another proxy that reports")
-	}
-	b.forgotten += uint64(len(oldest.lines))
-	b.drop(oldest)
-	return nil
-}
-
 // drop a proxy and all that it said.
 func (b *Book) drop(p *proxy) {
 	b.rows -= p.size()
@@ -201,71 +180,6 @@ func (p *proxy) incomplete(began time.Time) {
 	}
 }
 
-// roomForRow makes room for one more row of a proxy, or reports that there is
-// none.
-func (b *Book) roomForRow(p *proxy) bool {
-	if len(p.live) >= b.limits.Live {
-		return false
-	}
-	if b.rows < b.limits.Connections {
-		return true
-	}
-	victim := b.greedier(p, b.limits.Connections, (*proxy).size)
-	switch {
-	case len(victim.recent) > 0:
-		b.forgetOldest(victim)
-	case victim == p:
-		return false
-	default:
-		oldest := slices.MinFunc(slices.Collect(maps.Values(victim.live)), func(a, b *row) int { return a.Start.Compare(b.Start) })
-		delete(victim.live, oldest.ID)
-		victim.incomplete(oldest.Start)
-		b.rows--
-	}
-	return true
-}
-
-// greedier is who gives way where all together have filled the limit: a proxy
-// that has its share already does so itself, else the one that has most.
-func (b *Book) greedier(p *proxy, limit int, size func(*proxy) int) *proxy {
-	if size(p) >= limit/len(b.proxies) {
-		return p
-	}
-	most := p
-	for _, o := range b.proxies {
-		if n, m := size(o), size(most); n > m || n == m && o.Node < most.Node {
-			most = o
-		}
-	}
-	return most
-}
-
-// roomForLine makes room for one more line of a proxy.
-func (b *Book) roomForLine(p *proxy) {
-	lines := func(p *proxy) int { return len(p.lines) }
-	switch {
-	case len(p.lines) >= b.limits.EdgesOf:
-		b.forget(p)
-	case b.lines >= b.limits.Edges:
-		b.forget(b.greedier(p, b.limits.Edges, lines))
-	}
-}
-
-// forget some lines of a proxy: those of mere addresses first, then those that
-// did not move for longest. It takes several at once, since looking for them
-// costs more than dropping them.
-func (b *Book) forget(p *proxy) {
-	lines := slices.Collect(maps.Values(p.lines))
-	slices.SortFunc(lines, func(x, y *line) int {
-		return cmp.Or(cmp.Compare(min(len(x.edge.Peer), 1), min(len(y.edge.Peer), 1)),
-			x.edge.Last.Compare(y.edge.Last), cmp.Compare(x.seq, y.seq))
-	})
-	for _, l := range lines[:max(len(lines)/8, min(len(lines), 1))] {
-		b.dropLine(p, l.edge.EdgeKey)
-		b.forgotten++
-	}
-}
-
 // Prune drops what is too old, and the proxies of which nothing is left.
 func (b *Book) Prune(now time.Time) {
 	from := now.Add(-b.limits.retention())
@@ -310,75 +224,4 @@ func (b *Book) Prune(now time.Time) {
 	if changed {
 		b.version++
 	}
-}
-
-// Facts as they are now. They share nothing that changes with the Book. The
-// generation is that of the World.
-func (b *Book) Facts(generation uint64, now time.Time) *Facts {
-	if b.facts == nil || b.facts.Version != b.version {
-		b.facts = b.collect()
-	}
-	f := *b.facts
-	f.At, f.Generation, f.Since = now.Round(0).UTC(), generation, b.since
-	if f.Since.IsZero() {
-		f.Since = f.At
-	}
-	f.Proxies = b.reporters() // their At moves with every report
-	return &f
-}
-
-func (b *Book) reporters() []Reporter {
-	var out []Reporter
-	for _, node := range slices.Sorted(maps.Keys(b.proxies)) {
-		if p := b.proxies[node]; !p.At.IsZero() { // it has reported, and is not only of an old ledger
-			out = append(out, p.Reporter)
-		}
-	}
-	return out
-}
-
-func (b *Book) collect() *Facts {
-	f := &Facts{Version: b.version, Forgotten: b.forgotten}
-	var lines []*line
-	for _, p := range b.proxies {
-		for _, r := range p.live {
-			f.Connections = append(f.Connections, r.Connection)
-		}
-		for _, r := range p.recent {
-			f.Connections = append(f.Connections, r.Connection)
-		}
-		lines = slices.AppendSeq(lines, maps.Values(p.lines))
-	}
-	slices.SortFunc(f.Connections, func(x, y Connection) int {
-		return cmp.Or(y.Start.Compare(x.Start), cmp.Compare(x.Node, y.Node), cmp.Compare(y.ID, x.ID))
-	})
-	slices.SortFunc(lines, func(x, y *line) int { return compareKeys(&x.edge.EdgeKey, &y.edge.EdgeKey) })
-	for _, l := range lines {
-		f.Edges = append(f.Edges, l.whole())
-		f.history = append(f.history, history{l.changed, l.past})
-	}
-	for _, key := range slices.Sorted(maps.Keys(b.known)) {
-		f.Workloads = append(f.Workloads, b.known[key])
-	}
-	return f
-}
-
-func compareKeys(a, b *mesh.EdgeKey) int {
-	return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Direction, b.Direction), cmp.Compare(a.Peer, b.Peer),
-		comparePrefixes(a.PeerNet, b.PeerNet), cmp.Compare(a.PeerIdentity, b.PeerIdentity), cmp.Compare(a.Service, b.Service),
-		cmp.Compare(a.Port, b.Port), cmp.Compare(a.Security, b.Security), compareBools(a.Allowed, b.Allowed))
-}
-
-func comparePrefixes(a, b netip.Prefix) int {
-	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
-}
-
-func compareBools(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
 }

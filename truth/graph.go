@@ -87,29 +87,6 @@ type grapher struct {
 	arcs  map[way]*arc
 }
 
-// arc is the traffic from one node to another by a port, as each end has it.
-type arc struct {
-	way
-	in, out          half
-	clients, servers map[string]bool // workloads, "" among them for addresses
-	parties          []Party
-	gateway          bool // it goes to one
-	service          string
-	clientPort       uint16 // of the service
-}
-
-// half is what one end's proxies say.
-type half struct {
-	mutual, plain, refused, open uint64
-	sums                         sums
-	last                         time.Time  // of all its lines, also of those that did not move
-	newest, handshake            *mesh.Edge // of those that moved
-	plainest                     *mesh.Edge // the newest that was plaintext
-	rules                        []mesh.Origin
-}
-
-func (h *half) moved() bool { return h.newest != nil }
-
 // add an edge.
 func (g *grapher) add(i int) {
 	e := &g.f.Edges[i]
@@ -179,33 +156,6 @@ func sorted(list []string) []string {
 	return slices.Compact(list)
 }
 
-func (h *half) add(e *mesh.Edge, now sums) {
-	// A connection that lives on from before the window is of it too.
-	n := max(now.Connections, e.Open)
-	switch {
-	case !e.Allowed:
-		h.refused = add(h.refused, n)
-	case e.Security == mesh.MutualTLS:
-		h.mutual = add(h.mutual, n)
-	default:
-		h.plain = add(h.plain, n)
-		if h.plainest == nil || e.Last.After(h.plainest.Last) {
-			h.plainest = e
-		}
-	}
-	h.open = add(h.open, e.Open)
-	h.sums = h.sums.add(now)
-	if h.newest == nil || e.Last.After(h.newest.Last) {
-		h.newest = e
-	}
-	if e.Handshake != nil && (h.handshake == nil || e.Handshake.At.After(h.handshake.Handshake.At)) {
-		h.handshake = e
-	}
-	if e.Rule.Name != "" && !slices.Contains(h.rules, e.Rule) {
-		h.rules = append(h.rules, e.Rule)
-	}
-}
-
 // edge makes one of what both ends say. The server's figures go before the
 // client's: it saw every client, also those without a proxy. Of plaintext the
 // higher figure counts.
@@ -241,67 +191,8 @@ func (g *grapher) edge(a *arc) GraphEdge {
 	return e
 }
 
-// seen is which ends have it. One whose line did not move in the window counts
-// if it did not end long before the other's.
-func (a *arc) seen() string {
-	has := func(h, other *half) bool { return h.moved() || !h.last.Before(other.last.Add(-clockError)) }
-	switch {
-	case !has(&a.in, &a.out):
-		return "source"
-	case !has(&a.out, &a.in):
-		return "destination"
-	}
-	return "both"
-}
-
-// differs: one end says that all is mutual TLS and the other that none is.
-// Certificates of a client's own files (MUTUAL) are TLS that the server's proxy
-// passes on.
-func (a *arc) differs() bool {
-	all := func(h *half) bool { return h.mutual > 0 && h.plain == 0 }
-	none := func(h *half) bool { return h.mutual == 0 && h.plain > 0 }
-	return none(&a.in) && all(&a.out) && a.in.plainest.Security == mesh.Plaintext || all(&a.in) && none(&a.out)
-}
-
 func compareOrigins(a, b mesh.Origin) int {
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Level, b.Level))
-}
-
-// whyOf says why it was plaintext, if some of it was: the client's proxy, which
-// chose, before the server's. Otherwise why somebody was refused.
-func whyOf(a *arc) string {
-	for _, h := range []*half{&a.out, &a.in} {
-		if h.plainest != nil && h.plainest.Why != "" {
-			return h.plainest.Why
-		}
-	}
-	for _, h := range []*half{&a.in, &a.out} {
-		if h.newest != nil && h.newest.Why != "" {
-			return h.newest.Why
-		}
-	}
-	return ""
-}
-
-// newestHandshake as the client sees it.
-func (a *arc) newestHandshake() *mesh.Handshake {
-	e := a.out.handshake
-	if in := a.in.handshake; e == nil || in != nil && in.Handshake.At.After(e.Handshake.At) {
-		e = in
-	}
-	return asClient(e)
-}
-
-// asClient is the handshake of an edge with the client as the local end.
-func asClient(e *mesh.Edge) *mesh.Handshake {
-	if e == nil || e.Handshake == nil {
-		return nil
-	}
-	h := *e.Handshake
-	if e.Direction == mesh.InboundDir {
-		h.LocalIdentity, h.PeerIdentity = h.PeerIdentity, h.LocalIdentity
-	}
-	return &h
 }
 
 // dissent is what the ends say differently of an arc.
