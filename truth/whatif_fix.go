@@ -25,6 +25,9 @@ func (q *question) fix(t *relation, o outcome) string {
 		if t.out != nil && t.out.service == "" {
 			return fmt.Sprintf("call %s by the name of a Service rather than by address, %s", t.to, port)
 		}
+		if o.rule.Name != "" { // another one might lose to it
+			return fmt.Sprintf("set trafficPolicy.tls.mode ISTIO_MUTUAL in %s first, which is the rule for %s and says nothing of tls, or turn auto mTLS on", o.rule, host)
+		}
 		return fmt.Sprintf("apply first a DestinationRule for %s with trafficPolicy.tls.mode ISTIO_MUTUAL, or turn auto mTLS on", host)
 	case disabled, ownTLS:
 		return fmt.Sprintf("set tls.mode of %s to ISTIO_MUTUAL first", o.rule)

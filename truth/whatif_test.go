@@ -190,6 +190,10 @@ func TestWhatIf(t *testing.T) {
 		"TLS that nobody takes": {candidate: strings.Replace(mtlsShop, "ISTIO_MUTUAL", "SIMPLE", 1), want: []string{
 			"cut shop/web-1 1[aa]: web-1.shop speaks TLS of its own, SIMPLE of DestinationRule shop/mtls (service), and boards-1.shop takes plaintext or mutual TLS with mesh certificates, nothing else; set tls.mode of DestinationRule shop/mtls (service) to ISTIO_MUTUAL first",
 		}},
+		"a rule that says nothing of tls": {base: strings.Replace(mtlsShop, ", trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}", "", 1), candidate: strictShop,
+			facts: func(f *truth.Facts) { f.Edges, f.Connections = f.Edges[:2], nil }, want: []string{
+				"cut shop/web-1 0[]: " + strict + "plaintext; set trafficPolicy.tls.mode ISTIO_MUTUAL in DestinationRule shop/mtls (service) first, which is the rule for " + boardsHost + " and says nothing of tls, or turn auto mTLS on",
+			}},
 		"past the sidecar": {candidate: strictShop + "\n---\n" + mtlsShop, facts: func(f *truth.Facts) { f.Edges, f.Connections = f.Edges[:1], nil }, want: []string{
 			"cut shop/web-1 0[]: " + strict + "plaintext; find out why this traffic goes past the sidecar of web-1.shop (an annotation traffic.sidecar.istio.io/exclude..., or a process with the proxy's user id), " + port,
 		}},
