@@ -113,3 +113,61 @@ func evidence(sights []proof.Sight, records map[string]*truth.Connection) []proo
 	}
 	return out
 }
+
+// wire says what went to and from the port while it was tried: our attempts, and
+// whoever else connected.
+func (t *attempts) wire(flows []proof.Flow, unseen error) proof.Check {
+	c := t.check("wire", proof.Unknown, "what went over the wire was not looked at")
+	if unseen != nil {
+		c.Says += ": " + unseen.Error()
+		return c
+	}
+	own := map[string]bool{}
+	for _, sights := range t.sights {
+		for _, s := range sights {
+			own[s.From] = true
+		}
+	}
+	tls, others, refused, records := 0, 0, 0, uint64(0)
+	for _, f := range flows {
+		switch {
+		case f.Server.Port() != t.port.Port || f.Sent+f.Received == 0:
+			continue
+		case f.Lost:
+			c.Evidence = append(c.Evidence, proof.Evidence{Address: f.Client.String(), Saw: "some of its packets were missed"})
+			continue
+		case f.Plain && f.Received > 0, !f.Plain && f.Version == "1.2":
+			what := fmt.Sprintf("%d bytes to and %d from the server that are not all TLS", f.Sent, f.Received)
+			if !f.Plain {
+				what = "TLS 1.2"
+			}
+			c.Evidence = append(c.Evidence, proof.Evidence{Address: f.Client.String(), Saw: what})
+			if t.port.Mode == mesh.ModeStrict && f.Plain {
+				c.Verdict = proof.Failed
+			} else if c.Verdict != proof.Failed {
+				c.Verdict = proof.Open
+			}
+		case f.Plain:
+			refused++
+		case f.Version == "1.3":
+			tls, records = tls+1, records+f.Records
+			if !own[f.Client.String()] {
+				others++
+			}
+		}
+	}
+	switch {
+	case c.Verdict == proof.Failed:
+		c.Says = "on the wire there was plaintext that the server answered"
+	case c.Verdict == proof.Open:
+		c.Says = "on the wire not all was TLS 1.3"
+	case tls == 0:
+		c.Says = "on the wire there was no connection of TLS"
+	case len(c.Evidence) > 0:
+		c.Says = "on the wire not everything could be followed"
+	default:
+		c.Verdict = proof.Proven
+		c.Says = fmt.Sprintf("on the wire there was nothing but TLS 1.3: %d connections, %d of them of others than the verifier, %d records; %d that spoke plaintext had no answer", tls, others, records, refused)
+	}
+	return c
+}

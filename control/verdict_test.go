@@ -1,6 +1,7 @@
 package control
 
 import (
+	"net/netip"
 	"testing"
 
 	"hasp/mesh"
@@ -79,5 +80,41 @@ func TestVerdicts(t *testing.T) {
 	disabled := &attempts{port: mesh.InboundPort{Port: 80, Mode: mesh.ModeDisable}}
 	if got := disabled.judge(web, nil); len(got) != 1 || got[0].Verdict != proof.Open {
 		t.Errorf("DISABLE: %+v", got)
+	}
+}
+
+func TestWireVerdicts(t *testing.T) {
+	at := func(client string, f proof.Flow) proof.Flow {
+		f.Client, f.Server = netip.MustParseAddrPort(client), netip.MustParseAddrPort("10.0.0.1:8080")
+		return f
+	}
+	tls := proof.Flow{Sent: 100, Received: 900, Records: 7, Version: "1.3"}
+	refused := proof.Flow{Sent: 15, Plain: true}
+	plain := proof.Flow{Sent: 15, Received: 20, Plain: true}
+	for _, c := range []struct {
+		name    string
+		mode    mesh.Mode
+		flows   []proof.Flow
+		unseen  error
+		verdict proof.Verdict
+		says    string
+	}{
+		{"own and another's", mesh.ModeStrict, []proof.Flow{at("10.0.0.9:1", tls), at("10.0.0.9:2", refused), at("10.0.0.7:1", tls)}, nil, proof.Proven,
+			"on the wire there was nothing but TLS 1.3: 2 connections, 1 of them of others than the verifier, 14 records; 1 that spoke plaintext had no answer"},
+		{"plaintext was answered", mesh.ModeStrict, []proof.Flow{at("10.0.0.9:1", tls), at("10.0.0.7:1", plain), at("10.0.0.7:2", proof.Flow{Sent: 1, Version: "1.2"})}, nil, proof.Failed,
+			"on the wire there was plaintext that the server answered"},
+		{"plaintext is allowed", mesh.ModePermissive, []proof.Flow{at("10.0.0.7:1", plain)}, nil, proof.Open, "on the wire not all was TLS 1.3"},
+		{"TLS 1.2", mesh.ModeStrict, []proof.Flow{at("10.0.0.7:1", proof.Flow{Sent: 1, Version: "1.2"})}, nil, proof.Open, "on the wire not all was TLS 1.3"},
+		{"packets were missed", mesh.ModeStrict, []proof.Flow{at("10.0.0.9:1", tls), at("10.0.0.7:1", proof.Flow{Sent: 1, Lost: true})}, nil, proof.Unknown,
+			"on the wire not everything could be followed"},
+		{"nobody came", mesh.ModeStrict, nil, nil, proof.Unknown, "on the wire there was no connection of TLS"},
+		{"nobody looked", mesh.ModeStrict, nil, errNoWitness, proof.Unknown, "what went over the wire was not looked at: from here nobody can look at it"},
+	} {
+		a := &attempts{port: mesh.InboundPort{Port: 8080, Mode: c.mode}, sights: map[proof.Stranger][]proof.Sight{
+			proof.Member: {{Evidence: proof.Evidence{From: "10.0.0.9:1"}}}, proof.Plain: {{Evidence: proof.Evidence{From: "10.0.0.9:2"}}},
+		}}
+		if got := a.wire(c.flows, c.unseen); got.Verdict != c.verdict || got.Says != c.says {
+			t.Errorf("%s: %s, %q; want %s, %q", c.name, got.Verdict, got.Says, c.verdict, c.says)
+		}
 	}
 }

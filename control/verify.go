@@ -38,6 +38,10 @@ const (
 type Witness interface {
 	// Captured says what is redirected to the workload's proxy and what is not.
 	Captured(ctx context.Context, workload string) []proof.Check
+	// Watch follows the connections to a workload's addresses on its wire, until
+	// stop is called and says what there was. An error of stop says why nothing can
+	// be told.
+	Watch(workload string, addresses []netip.Addr) (stop func() ([]proof.Flow, error))
 }
 
 // Verify tries the ports of workloads, all with a sidecar when none is named,
@@ -83,6 +87,8 @@ func (c *Control) Verify(ctx context.Context, names []string) (*proof.Signed, er
 	}
 	return proof.Sign(&v.report, cert, v.roots)
 }
+
+var errNoWitness = errors.New("from here nobody can look at it")
 
 // verification under way.
 type verification struct {
@@ -174,15 +180,23 @@ func (v *verification) workload(ctx context.Context, wl *mesh.Workload) proof.Wo
 	out.Identity = wl.Identity(v.report.TrustDomain)
 	cfg, _ := v.s.compiler.For(wl)
 	var tried []*attempts
+	stop := func() ([]proof.Flow, error) { return nil, errNoWitness }
+	if w := v.c.cfg.Witness; w != nil {
+		stop = w.Watch(wl.Key(), wl.Addresses)
+	}
 	for _, port := range portsOf(wl, cfg) {
 		tried = append(tried, v.port(ctx, wl, port))
 	}
+	flows, unseen := stop()
 	if len(tried) == 0 {
 		out.Checks = append(out.Checks, proof.Check{Name: "ports", Verdict: proof.Unknown, Says: "it declares no port, and no Service leads to one"})
 	}
 	records := v.records(ctx, wl.Key(), tried)
 	for _, t := range tried {
 		out.Checks = append(out.Checks, t.judge(out.Identity, records)...)
+		if len(t.sights) > 0 {
+			out.Checks = append(out.Checks, t.wire(flows, unseen))
+		}
 	}
 	if w := v.c.cfg.Witness; w != nil {
 		out.Checks = append(out.Checks, w.Captured(ctx, wl.Key())...)

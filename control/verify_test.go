@@ -71,7 +71,7 @@ func TestVerify(t *testing.T) {
 	}
 	want := []string{
 		"shop/web-1 plaintext: failed", "shop/web-1 no-certificate: failed", "shop/web-1 other-ca: failed", "shop/web-1 other-trust-domain: failed",
-		"shop/web-1 member: proven", "shop/web-1 capture: unknown", "shop/curl sidecar: failed",
+		"shop/web-1 member: proven", "shop/web-1 wire: unknown", "shop/web-1 capture: unknown", "shop/curl sidecar: failed",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

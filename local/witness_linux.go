@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"hasp/proof"
@@ -24,6 +25,33 @@ func (w witness) Captured(ctx context.Context, workload string) []proof.Check {
 		return []proof.Check{{Name: "capture", Verdict: proof.Failed, Says: "it is not captured as it should be: " + err.Error()}}
 	}
 	return captured(c)
+}
+
+// Watch implements control.Witness.
+func (w witness) Watch(workload string, addresses []netip.Addr) func() ([]proof.Flow, error) {
+	fail := func(err error) func() ([]proof.Flow, error) {
+		return func() ([]proof.Flow, error) { return nil, err }
+	}
+	s := w.d.pods.Load()
+	if s == nil {
+		return fail(errNoSandbox)
+	}
+	namespace, name, _ := strings.Cut(workload, "/")
+	wire := proof.NewWire(addresses)
+	stop, err := s.Watch(namespace, name, wire.Packet)
+	if err != nil {
+		return fail(err)
+	}
+	return func() ([]proof.Flow, error) {
+		missed, err := stop()
+		switch {
+		case err != nil:
+			return nil, err
+		case missed > 0 || wire.More > 0:
+			return nil, fmt.Errorf("there was too much: %d packets were missed, %d connections not followed", missed, wire.More)
+		}
+		return wire.Flows(), nil
+	}
 }
 
 // captured is what the capture of a pod proves.

@@ -70,7 +70,7 @@ func Knock(ctx context.Context, who Stranger, at netip.AddrPort, c Credentials) 
 		return s
 	}
 	defer conn.Close()
-	s.Reached = true
+	s.Reached, s.From = true, addrPort(conn.LocalAddr()).String()
 	deadline, _ := ctx.Deadline()
 	if err := conn.SetDeadline(deadline); err != nil {
 		s.Saw = sentence(err)

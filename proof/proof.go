@@ -31,7 +31,6 @@ type Report struct {
 	Version     int       `json:"version"`
 	TrustDomain string    `json:"trustDomain"`
 	By          string    `json:"by"` // identity of the control plane that tried
-	From        string    `json:"from,omitempty"`
 	At          time.Time `json:"at"`
 	Generation  uint64    `json:"generation"` // of the mesh's configuration
 	// Identity that the good certificate had.
@@ -63,6 +62,7 @@ type Check struct {
 // Evidence is what one attempt saw, and what the workload's proxy says of it.
 type Evidence struct {
 	Address  string        `json:"address,omitempty"`
+	From     string        `json:"from,omitempty"`
 	Saw      string        `json:"saw"`
 	Took     time.Duration `json:"took,omitempty"`
 	Trace    string        `json:"trace,omitempty"` // hasp why TRACE

@@ -38,7 +38,7 @@ func (n *network) close() { n.once.Do(func() { n.ns.Close() }) }
 
 func (f *fabric) wire(n *network) error {
 	la := netlink.NewLinkAttrs()
-	la.Name = fmt.Sprintf("pod%d", n.addr)
+	la.Name = wireName(n.addr)
 	la.MasterIndex = f.bridge.Attrs().Index
 	la.Flags = net.FlagUp
 	// One message makes the pair, joins one end to the bridge and moves the
@@ -86,6 +86,9 @@ func (f *fabric) wire(n *network) error {
 		return sysctlIfThere(map[string]string{"net/netfilter/nf_conntrack_tcp_be_liberal": "1"})
 	})
 }
+
+// wireName is the fabric's end of a pod's wire.
+func wireName(a address) string { return fmt.Sprintf("pod%d", a) }
 
 func routeOut(h *netlink.Handle, link netlink.Link) error {
 	for _, gw := range []netip.Addr{Gateway, Gateway6} {

@@ -45,3 +45,8 @@ func (*network) close() {}
 func (launch) start() (*os.Process, error) { return nil, errPlatform }
 
 func workloadHost() int { return os.Getuid() }
+
+// Watch needs Linux.
+func (s *Sandbox) Watch(namespace, name string, look func(packet []byte)) (stop func() (missed int, err error), err error) {
+	return nil, errPlatform
+}
