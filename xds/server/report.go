@@ -23,6 +23,9 @@ import (
 const (
 	reportEvery = 200 * time.Millisecond
 	reportBurst = 20
+	// maxSilent bounds the streams of one identity that have not said yet for
+	// which node they speak, of which each has one.
+	maxSilent = 100
 )
 
 var errReplaced = errors.New("the proxy reports on a newer stream")
@@ -31,6 +34,8 @@ var errReplaced = errors.New("the proxy reports on a newer stream")
 type reporters struct {
 	mu   sync.Mutex
 	node map[string]*reporter
+	// silent counts the streams of an identity that have not said for whom.
+	silent map[spiffeid.ID]int
 	// relayed are nodes that another control plane speaks for.
 	relayed map[string]*relay
 }
@@ -66,7 +71,7 @@ func (s *Server) StreamAccessLogs(stream accesslog.AccessLogService_StreamAccess
 	defer replace(nil)
 	in := receive(ctx, rawReports{stream})
 
-	first, err := awaitFirst(ctx, in)
+	first, err := s.firstReport(ctx, who.id, in)
 	if err != nil {
 		return err
 	}
@@ -93,10 +98,39 @@ func (s *Server) StreamAccessLogs(stream accesslog.AccessLogService_StreamAccess
 		err = rep.loop(ctx, in)
 	}
 	if err != nil {
-		rep.log().Warn("reports end", slog.Any("why", err))
+		rep.log().Log(ctx, levelOf(err), "reports end", slog.Any("why", err))
 		return err
 	}
 	return stream.SendAndClose(&accesslog.StreamAccessLogsResponse{})
+}
+
+// levelOf why reports end: a proxy that connects again does no wrong.
+func levelOf(err error) slog.Level {
+	switch status.Code(err) {
+	case codes.Aborted, codes.Canceled, codes.Unauthenticated, codes.Unavailable:
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
+}
+
+// firstReport waits for the message that says for whom the stream speaks. One
+// identity cannot take the places of all others by saying nothing.
+func (s *Server) firstReport(ctx context.Context, id spiffeid.ID, in <-chan received[[]byte]) ([]byte, error) {
+	all := &s.reporters
+	count := func(n int) int {
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		if all.silent[id] += n; all.silent[id] == 0 {
+			delete(all.silent, id)
+			return 0
+		}
+		return all.silent[id]
+	}
+	defer count(-1)
+	if count(1) > maxSilent {
+		return nil, status.Errorf(codes.ResourceExhausted, "%d streams of %s have not said for which workload", maxSilent, id)
+	}
+	return awaitFirst(ctx, in)
 }
 
 // loop goes on until the proxy hangs up, is refused, replaced, or has been here

@@ -10,6 +10,7 @@ import (
 
 	accesslog "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -52,6 +53,21 @@ func newHearing(t *testing.T, cfg Config) *hearing {
 
 func (h *hearing) open(ctx context.Context, id spiffeid.ID) accesslog.AccessLogService_StreamAccessLogsClient {
 	h.t.Helper()
+	return h.over(ctx, h.client(id))
+}
+
+func (h *hearing) over(ctx context.Context, c accesslog.AccessLogServiceClient) accesslog.AccessLogService_StreamAccessLogsClient {
+	h.t.Helper()
+	s, err := c.StreamAccessLogs(ctx)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return s
+}
+
+// client is a connection.
+func (h *hearing) client(id spiffeid.ID) accesslog.AccessLogServiceClient {
+	h.t.Helper()
 	cert, err := h.ca.Issue(id, 0)
 	if err != nil {
 		h.t.Fatal(err)
@@ -61,11 +77,7 @@ func (h *hearing) open(ctx context.Context, id spiffeid.ID) accesslog.AccessLogS
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { conn.Close() })
-	s, err := accesslog.NewAccessLogServiceClient(conn).StreamAccessLogs(ctx)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return s
+	return accesslog.NewAccessLogServiceClient(conn)
 }
 
 func (h *hearing) next(want string) {
@@ -188,6 +200,37 @@ func TestMaxReportStreams(t *testing.T) {
 	second.Send(report(t, node, 2))
 	if _, err := second.CloseAndRecv(); status.Code(err) != codes.ResourceExhausted {
 		t.Error(err)
+	}
+}
+
+// One identity that opens streams and says nothing shuts out nobody else.
+func TestSilentReportStreams(t *testing.T) {
+	h := newHearing(t, Config{})
+	ctx, cancel := context.WithCancel(limit(t))
+	const more = 7
+	over := make(chan string, maxSilent+more)
+	var streams errgroup.Group
+	defer streams.Wait()
+	defer cancel()
+	for left := maxSilent + more; left > 0; left -= 50 {
+		c := h.client(istiod)
+		for range min(left, 50) {
+			s := h.over(ctx, c)
+			streams.Go(func() error {
+				over <- status.Convert(s.RecvMsg(new(accesslog.StreamAccessLogsResponse))).Message()
+				return nil
+			})
+		}
+	}
+	for range more {
+		if got, want := <-over, "100 streams of "+istiod.String()+" have not said for which workload"; got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+	h.open(ctx, boards).Send(report(t, node, 1))
+	h.next(node + " true 1")
+	if len(over) != 0 {
+		t.Error(<-over)
 	}
 }
 

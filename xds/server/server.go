@@ -104,7 +104,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	return &Server{
 		cfg: cfg, proxies: newRegistry(cfg.Now), changed: make(chan struct{}),
-		reporters: reporters{node: map[string]*reporter{}, relayed: map[string]*relay{}},
+		reporters: reporters{node: map[string]*reporter{}, silent: map[spiffeid.ID]int{}, relayed: map[string]*relay{}},
 		work:      make(chan struct{}, runtime.GOMAXPROCS(0)),
 		// Reports wait for configurations, not the other way round.
 		reading: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
