@@ -51,6 +51,8 @@
     busy = true;
     try {
       const answer = await fetch(location.href, { cache: "no-store" });
+      // What was true a moment ago says more than a page with an error.
+      if (answer.status >= 500) throw new Error("no answer");
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const focused = document.activeElement;
       for (const old of document.querySelectorAll("[data-live]")) {
@@ -61,7 +63,7 @@
       document.documentElement.dataset.refreshed = Number(document.documentElement.dataset.refreshed || 0) + 1;
       say("live");
     } catch {
-      say("not connected");
+      say("no answer");
     }
     busy = false;
     if (again) { again = false; refresh(); }
@@ -75,7 +77,7 @@
       if (first) { first = false; say("live"); return; }
       refresh();
     });
-    source.onerror = () => { first = false; say("not connected"); };
+    source.onerror = () => { first = false; say("no answer"); };
   }
 
   function leave() {

@@ -7,6 +7,7 @@ package dashboard
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"os"
@@ -170,6 +171,16 @@ func TestLive(t *testing.T) {
 	if got := u.text(`String(window.same) + " " + document.activeElement.getAttribute("data-key")`); !strings.HasPrefix(got, "true e shop/web shop/boards 8080") {
 		t.Errorf("the page was loaded anew or the focus is elsewhere: %s", got)
 	}
+
+	// While nobody answers, what was shown stays.
+	m.Change(func(m *fake.Mesh) { m.Err = errors.New("away") })
+	u.until(`document.getElementById("state").textContent == "no answer"`)
+	if got := u.text(edge + `.getAttribute("class")`); got != "edge closed" {
+		t.Errorf("the edge is %q", got)
+	}
+	m.Change(func(m *fake.Mesh) { m.Err, m.Edges[0].Lock = nil, "refused" })
+	u.until(`document.getElementById("state").textContent == "live" && document.querySelector(".edge.refused") != null`)
+	u.b.Forget() // the console tells of the 503
 
 	u.must(u.b.Eval(u.ctx, `document.getElementById("pause").click()`, nil))
 	if got := u.text(`document.getElementById("state").textContent`); got != "paused" {
