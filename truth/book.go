@@ -169,14 +169,14 @@ func (b *Book) retire(p *proxy, r *row) {
 // forgetOldest drops the row that ended first.
 func (b *Book) forgetOldest(p *proxy) {
 	b.rows--
-	p.incomplete(p.recent[0].Start)
+	p.incomplete(p.recent[0].End)
 	p.recent = slices.Delete(p.recent, 0, 1)
 }
 
-// incomplete notes that a connection that began at a time is not there.
-func (p *proxy) incomplete(began time.Time) {
-	if !began.Before(p.Complete) {
-		p.Complete = began.Add(1)
+// incomplete notes that a connection that was there at a time is missing.
+func (p *proxy) incomplete(at time.Time) {
+	if at.After(p.Complete) {
+		p.Complete = at
 	}
 }
 

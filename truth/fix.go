@@ -75,7 +75,7 @@ func (c cause) meshedNow() bool {
 // later reports whether the client's proxies came after the plaintext.
 func (c cause) later() bool {
 	r := c.reporters[c.Source.Workload]
-	return r == nil || r.Complete.After(c.Last)
+	return r == nil || r.Since.After(c.Last)
 }
 
 // giveSidecar is how a workload gets one.

@@ -3,6 +3,7 @@ package truth
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -29,7 +30,7 @@ func GraphOf(w *world.World, f *Facts, window time.Duration) Graph {
 	if window > MaxWindow {
 		from, window = time.Time{}, f.At.Sub(f.Since)
 	}
-	g := grapher{scene: sceneOf(w, f), from: from, nodes: map[string]*GraphNode{}, arcs: map[way]*arc{}}
+	g := grapher{scene: sceneOf(w, f), from: from, nodes: map[string]*GraphNode{}, folds: map[string][]netip.Prefix{}, arcs: map[way]*arc{}}
 	for i := range f.Edges {
 		g.add(i)
 	}
@@ -84,6 +85,7 @@ type grapher struct {
 	*scene
 	from  time.Time
 	nodes map[string]*GraphNode
+	folds map[string][]netip.Prefix // the networks that a proxy sums up, by node
 	arcs  map[way]*arc
 }
 
@@ -92,6 +94,9 @@ func (g *grapher) add(i int) {
 	e := &g.f.Edges[i]
 	if e.Peer == e.Node || e.Security == mesh.Probed || e.Security == mesh.Unknown && e.Allowed {
 		return
+	}
+	if e.Peer == "" && !e.PeerNet.IsSingleIP() {
+		g.folds[e.Node] = append(g.folds[e.Node], e.PeerNet)
 	}
 	from, to := g.ends(&e.EdgeKey)
 	a := g.arc(e, from, to)
@@ -203,19 +208,19 @@ func (g *grapher) dissent(a *arc, seen string) string {
 	case a.differs():
 		return "the clients' proxies say mutual TLS and the servers' plaintext"
 	case seen == "source" && a.out.mutual+a.out.plain > 0 && !a.gateway:
-		return g.silent(a.servers, a.out.last, "received")
+		return g.silent(a.servers, a.clients, a.out.last, "received")
 	case seen == "destination" && a.in.mutual+a.in.plain > 0:
-		return g.silent(a.clients, a.in.last, "made")
+		return g.silent(a.clients, a.servers, a.in.last, "made")
 	}
 	return ""
 }
 
 // silent names a workload that should have reported what the other end did, if
 // all of them have proxies that report and were there at the time.
-func (g *grapher) silent(nodes map[string]bool, last time.Time, did string) string {
+func (g *grapher) silent(nodes, others map[string]bool, last time.Time, did string) string {
 	names := slices.Sorted(maps.Keys(nodes))
 	for _, n := range names {
-		if n == "" || !g.workload(n).Meshed || !g.answers(n) || !last.After(g.reporters[n].Complete) {
+		if n == "" || !g.workload(n).Meshed || !g.answers(n) || !last.After(g.reporters[n].Since) || g.folded(n, others) {
 			return ""
 		}
 	}
@@ -223,6 +228,23 @@ func (g *grapher) silent(nodes map[string]bool, last time.Time, did string) stri
 		return ""
 	}
 	return unheard(names[0], did)
+}
+
+// folded reports whether a proxy may have summed some of the others up, in a line
+// of a network or of all that it had no room for.
+func (g *grapher) folded(node string, others map[string]bool) bool {
+	for _, net := range g.folds[node] {
+		if !net.IsValid() {
+			return true
+		}
+		for o := range others {
+			wl := g.w.Workload(o)
+			if wl != nil && slices.ContainsFunc(wl.Addresses, net.Contains) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // percentile of requests by how long they took: the upper bound of where it

@@ -102,14 +102,18 @@ func TestGraphDisagreement(t *testing.T) {
 	at := after(10 * time.Second)
 	for name, c := range map[string]struct {
 		in, out  *mesh.Edge
+		fold     string // a network that api-1 sums up, long ago
 		now      time.Duration
 		want     string
 		disagree string
 	}{
-		"both":                     {in: ptr(inEdge("shop/web-1", mesh.MutualTLS, at, at, 1)), out: ptr(outEdge(mesh.MutualTLS, at, at, 1)), want: "closed both"},
-		"the client alone":         {out: ptr(outEdge(mesh.MutualTLS, at, at, 1)), want: "closed source", disagree: fmt.Sprintf(silent, "api-1", "received")},
-		"the client alone so far":  {out: ptr(outEdge(mesh.MutualTLS, at, at, 1)), now: 2 * time.Second, want: "closed source"},
-		"the server alone":         {in: ptr(inEdge("shop/web-1", mesh.MutualTLS, at, at, 1)), want: "closed destination", disagree: fmt.Sprintf(silent, "web-1", "made")},
+		"both":                    {in: ptr(inEdge("shop/web-1", mesh.MutualTLS, at, at, 1)), out: ptr(outEdge(mesh.MutualTLS, at, at, 1)), want: "closed both"},
+		"the client alone":        {out: ptr(outEdge(mesh.MutualTLS, at, at, 1)), want: "closed source", disagree: fmt.Sprintf(silent, "api-1", "received")},
+		"the client alone so far": {out: ptr(outEdge(mesh.MutualTLS, at, at, 1)), now: 2 * time.Second, want: "closed source"},
+		"the server alone":        {in: ptr(inEdge("shop/web-1", mesh.MutualTLS, at, at, 1)), want: "closed destination", disagree: fmt.Sprintf(silent, "web-1", "made")},
+		"the client alone, with a full ledger at the server": {out: ptr(outEdge(mesh.MutualTLS, at, at, 1)), fold: "10.0.0.0/24", want: "closed source"},
+		"the client alone, others summed up at the server": {out: ptr(outEdge(mesh.MutualTLS, at, at, 1)), fold: "192.0.2.0/24", want: "closed source",
+			disagree: fmt.Sprintf(silent, "api-1", "received")},
 		"a client without a proxy": {in: ptr(inEdge("shop/legacy-1", mesh.Plaintext, at, at, 1)), want: "open destination"},
 		"the server says plaintext": {in: ptr(inEdge("shop/web-1", mesh.Plaintext, at, at, 1)), out: ptr(outEdge(mesh.MutualTLS, at, at, 1)),
 			want: "open both", disagree: "the clients' proxies say mutual TLS and the servers' plaintext"},
@@ -119,6 +123,9 @@ func TestGraphDisagreement(t *testing.T) {
 		b := booked(t, w, "web-1", "api-1")
 		if c.in != nil {
 			take(t, b, w, report("api-1", at, nil, *c.in), at)
+		}
+		if c.fold != "" {
+			take(t, b, w, report("api-1", at, nil, inEdge(c.fold, mesh.Plaintext, after(-time.Hour), after(-time.Hour), 1)), at)
 		}
 		if c.out != nil {
 			take(t, b, w, report("web-1", at, nil, *c.out), at)

@@ -15,6 +15,9 @@ import (
 const (
 	// patience is how long an end may take to report what the other one did.
 	patience = 3 * time.Second
+	// hesitation is how much later one end may see the end of a connection than
+	// the other.
+	hesitation = time.Second
 	// clockError is what two ends' times of one connection may differ by.
 	clockError = 5 * time.Second
 )
@@ -311,8 +314,8 @@ func (s *scene) unseen(l *Link, absent Party, did string, c *Connection) string 
 		return "" // what a gateway accepts is no row of its table
 	case !absent.Meshed || !s.answers(absent.Workload):
 		return ""
-	case s.f.At.Sub(l.Start) < patience || !l.Start.After(s.reporters[absent.Workload].Complete):
-		return ""
+	case s.f.At.Sub(l.Start) < patience || !l.LastSeen.After(s.reporters[absent.Workload].Complete.Add(hesitation)):
+		return "" // it may come yet, or may be forgotten already
 	}
 	return unheard(absent.Workload, did)
 }

@@ -32,9 +32,11 @@ func TestLinks(t *testing.T) {
 			disagree: fmt.Sprintf(silent, "web-1", "made")},
 		"the server's proxy is silent": {onlyOut: true, want: "web.shop > api.shop source mutual_tls",
 			disagree: fmt.Sprintf(silent, "api-1", "received")},
-		"it still may speak":        {onlyOut: true, later: 2 * time.Second, want: "web.shop > api.shop source mutual_tls"},
-		"it is gone":                {onlyOut: true, gone: "shop/api-1", want: "web.shop > api.shop source mutual_tls"},
-		"it began before we asked":  {onlyOut: true, change: func(out, _ *mesh.Connection) { out.Start = after(-time.Second) }, want: "web.shop > api.shop source mutual_tls"},
+		"it still may speak":          {onlyOut: true, later: 2 * time.Second, want: "web.shop > api.shop source mutual_tls"},
+		"it is gone":                  {onlyOut: true, gone: "shop/api-1", want: "web.shop > api.shop source mutual_tls"},
+		"it was over before we asked": {onlyOut: true, change: func(out, _ *mesh.Connection) { out.Start, out.LastSeen = after(-2*time.Second), after(-time.Second) }, want: "web.shop > api.shop source mutual_tls"},
+		"it began before we asked, and lives": {onlyOut: true, change: func(out, _ *mesh.Connection) { out.Start = after(-time.Second) }, want: "web.shop > api.shop source mutual_tls",
+			disagree: fmt.Sprintf(silent, "api-1", "received")},
 		"it was not let in at once": {onlyOut: true, change: func(out, _ *mesh.Connection) { out.Allowed = false }, want: "web.shop > api.shop source mutual_tls"},
 		"other TLS": {change: func(_, in *mesh.Connection) { in.TLS = "1.2" }, want: "web.shop > api.shop both mutual_tls",
 			disagree: "the client's proxy says TLS is 1.3 and the server's 1.2"},
@@ -162,7 +164,7 @@ func TestLinksOf(t *testing.T) {
 func TestForgedLink(t *testing.T) {
 	w := build(t, town, pod("shop", "mallory", "mallory-1", "10.0.0.66", true))
 	b := booked(t, w, "web-1", "api-1", "mallory-1")
-	start := after(time.Second)
+	start := after(2 * time.Second)
 	out, in := both(traced("a"), start)
 	forged := in
 	forged.Destination, forged.PeerIdentity, forged.Security = addr("10.0.0.66:8080"), id("web"), mesh.Plaintext

@@ -26,10 +26,10 @@ func (b *Book) roomForProxy() error {
 	return nil
 }
 
-// roomForRow makes room for one more row of a proxy, or reports that there is
-// none.
-func (b *Book) roomForRow(p *proxy) bool {
-	if len(p.live) >= b.limits.Live {
+// roomForRow makes room for one more row of a proxy, one that lives or has
+// ended, or reports that there is none.
+func (b *Book) roomForRow(p *proxy, lives bool) bool {
+	if lives && len(p.live) >= b.limits.Live {
 		return false
 	}
 	if b.rows < b.limits.Connections {
@@ -44,7 +44,7 @@ func (b *Book) roomForRow(p *proxy) bool {
 	default:
 		oldest := slices.MinFunc(slices.Collect(maps.Values(victim.live)), func(a, b *row) int { return a.Start.Compare(b.Start) })
 		delete(victim.live, oldest.ID)
-		victim.incomplete(oldest.Start)
+		victim.incomplete(victim.At)
 		b.rows--
 	}
 	return true
@@ -80,6 +80,7 @@ func (b *Book) roomForLine(p *proxy) {
 // did not move for longest. It takes several at once, since looking for them
 // costs more than dropping them.
 func (b *Book) forget(p *proxy) {
+	p.Since = p.At
 	lines := slices.Collect(maps.Values(p.lines))
 	slices.SortFunc(lines, func(x, y *line) int {
 		return cmp.Or(cmp.Compare(min(len(x.edge.Peer), 1), min(len(y.edge.Peer), 1)),

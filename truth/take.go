@@ -45,6 +45,9 @@ func (t *taking) greet() {
 	if r.Dropped > p.Dropped {
 		p.incomplete(t.now)
 	}
+	if !was.Connected || t.changed {
+		p.Since = t.now
+	}
 	p.Identity, p.Connected, p.At, p.Generation, p.Dropped = r.Identity, true, t.now, r.Generation, r.Dropped
 	p.Skew = 0
 	if !r.At.IsZero() {
@@ -196,8 +199,8 @@ func (t *taking) connection(c mesh.Connection) {
 	}
 	t.place(&c, old)
 	if old == nil {
-		if !t.b.roomForRow(p) {
-			p.incomplete(c.Start)
+		if !t.b.roomForRow(p, c.End.IsZero()) {
+			p.incomplete(t.now)
 			return
 		}
 		t.b.rows++

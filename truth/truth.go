@@ -45,8 +45,11 @@ type Reporter struct {
 	// Generation in force there.
 	Generation uint64 `json:"generation"`
 	Dropped    uint64 `json:"dropped,omitempty"`
-	// Complete is from when on no connection of it is missing in Facts; of those
-	// that began before some may be.
+	// Since is from when on its ledger is all there: it began to report then, or
+	// lines were forgotten.
+	Since time.Time `json:"since"`
+	// Complete is from when on its connections are all there: of those that had
+	// ended by then some may be missing.
 	Complete time.Time `json:"complete"`
 }
 
