@@ -339,7 +339,7 @@ func (c *connections) rule(l truth.Link) string {
 		o = l.ClientRule
 	}
 	name := o.Ref()
-	if l.Seen == "source" && l.Destination.Meshed && l.Rule.Name == "" {
+	if l.Seen == "source" && l.Destination.Meshed && l.Destination.Workload != "" && l.Rule.Name == "" && failureOf(l) == nil {
 		name = "not told" // the server's proxy is yet to say
 	}
 	if c.output == "wide" && o.Name != "" {

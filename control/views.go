@@ -61,7 +61,7 @@ func (c *Control) Views() http.Handler {
 		id := r.FormValue("id")
 		p, ok := truth.Why(w, f, id)
 		if !ok {
-			return nil, &viewError{http.StatusNotFound, fmt.Sprintf("no connection %q is remembered; hasp connections lists those that are", id)}
+			return nil, &viewError{http.StatusNotFound, fmt.Sprintf("no connection %q is remembered: those that live are, and the last %d of each proxy that ended; hasp connections -o wide lists them", id, truth.DefaultRecent)}
 		}
 		return p, nil
 	})

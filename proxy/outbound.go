@@ -39,13 +39,11 @@ func (p *Proxy) outbound(r *row) {
 	p.carryTo(r, client, up, dst)
 }
 
-// goesTo notes the cluster that a connection is for and the rule that it goes
-// by; settle decides only about those that get there.
+// goesTo notes the cluster that a connection is for.
 func (r *row) goesTo(s *settings, c *cluster) {
 	r.set(func(f *mesh.Connection) {
 		f.Service, f.Cluster, f.Protocol = c.Hostname, c.Name, c.Protocol
 		f.LocalIdentity = s.config.Identity
-		f.Mode, f.Rule, f.Generation = judge.ClientMode(c.TLS), c.TLS.Origin, s.config.Generation
 	})
 }
 

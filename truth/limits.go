@@ -2,6 +2,9 @@ package truth
 
 import "time"
 
+// DefaultRecent is how many ended connections of a proxy are kept.
+const DefaultRecent = 256
+
 // Limits bound what a Book holds. A zero field takes its default.
 type Limits struct {
 	Proxies     int // known at a time
@@ -20,7 +23,7 @@ func (l *Limits) withDefaults() {
 		field *int
 		value int
 	}{
-		{&l.Proxies, 10_000}, {&l.Live, 4096}, {&l.Recent, 256}, {&l.Connections, 100_000},
+		{&l.Proxies, 10_000}, {&l.Live, 4096}, {&l.Recent, DefaultRecent}, {&l.Connections, 100_000},
 		{&l.EdgesOf, 2048}, {&l.Edges, 200_000}, {&l.Samples, 500_000}, {&l.Text, 256}, {&l.Days, 30},
 	} {
 		if *f.field <= 0 {
