@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/util/csaupgrade"
+	"k8s.io/client-go/util/retry"
 
 	"hasp/api"
 	"hasp/mesh"
@@ -106,22 +108,56 @@ func (c *apiServer) get(ctx context.Context, o *object) (*unstructured.Unstructu
 // in the manifest go.
 func (c *apiServer) apply(ctx context.Context, o *object) (*unstructured.Unstructured, error) {
 	if o.was != nil {
-		patch, err := csaupgrade.UpgradeManagedFieldsPatch(o.was, sets.New("kubectl-client-side-apply", "kubectl-create", "kubectl-replace", "kubectl-edit"), manager)
-		if err != nil {
+		if err := retry.RetryOnConflict(retry.DefaultRetry, func() error { return c.takeOver(ctx, o) }); err != nil {
 			return nil, err
 		}
-		if len(patch) > 0 {
-			if _, err := c.of(o).Patch(ctx, o.want.GetName(), types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: manager}); err != nil {
-				return nil, err
-			}
+		if err := c.keepLastApplied(ctx, o); err != nil {
+			return nil, err
 		}
 	}
 	return c.of(o).Apply(ctx, o.want.GetName(), o.want, metav1.ApplyOptions{FieldManager: manager, Force: true})
 }
 
-func (c *apiServer) put(ctx context.Context, o *object, u *unstructured.Unstructured) error {
-	_, err := c.of(o).Update(ctx, u, metav1.UpdateOptions{FieldManager: manager})
+func (c *apiServer) takeOver(ctx context.Context, o *object) error {
+	now, err := c.of(o).Get(ctx, o.want.GetName(), metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	patch, err := csaupgrade.UpgradeManagedFieldsPatch(now, sets.New("kubectl-client-side-apply", "kubectl-create", "kubectl-replace", "kubectl-edit"), manager)
+	if err != nil || len(patch) == 0 {
+		return err
+	}
+	_, err = c.of(o).Patch(ctx, o.want.GetName(), types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: manager})
 	return err
+}
+
+// keepLastApplied has the annotation that kubectl apply goes by belong to nobody's
+// manifest, so that it stays; the API server brings it up to date.
+func (c *apiServer) keepLastApplied(ctx context.Context, o *object) error {
+	last := o.was.GetAnnotations()[corev1.LastAppliedConfigAnnotation]
+	if last == "" {
+		return nil
+	}
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(o.want.GroupVersionKind())
+	u.SetNamespace(o.want.GetNamespace())
+	u.SetName(o.want.GetName())
+	u.SetAnnotations(map[string]string{corev1.LastAppliedConfigAnnotation: last})
+	_, err := c.of(o).Apply(ctx, u.GetName(), u, metav1.ApplyOptions{FieldManager: manager + "-last-applied", Force: true})
+	return err
+}
+
+// put a state of an object over the one that is there.
+func (c *apiServer) put(ctx context.Context, o *object, u *unstructured.Unstructured) error {
+	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		now, err := c.of(o).Get(ctx, o.want.GetName(), metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		u.SetResourceVersion(now.GetResourceVersion())
+		_, err = c.of(o).Update(ctx, u, metav1.UpdateOptions{FieldManager: manager})
+		return err
+	})
 }
 
 func (c *apiServer) remove(ctx context.Context, o *object, uid types.UID) error {
