@@ -49,7 +49,7 @@ lint: ## formatting and go vet
 
 # The race detector is on for all that is ours and not the API server: with it
 # the Kubernetes libraries take longer to build than all else together.
-RACE := ./api/... ./ca/... ./capture/... ./cni/... ./compile/... ./control/... ./dashboard/... ./inject/... ./mesh/... ./policy/... \
+RACE := ./api/... ./ca/... ./capture/... ./cni/... ./compile/... ./control/... ./dashboard/... ./inject/... ./mesh/... ./policy/... ./proof/... \
 	./proxy/... ./sandbox/... ./source/... ./truth/... ./world/... ./xds/... ./cmd/hasp-proxy/...
 
 unit: build ## unit, golden and in-process tests

@@ -179,7 +179,7 @@ var verdicts = map[proof.Verdict]struct{ sign, colour string }{
 func writeProof(out io.Writer, r *proof.Report, by string, colour bool) error {
 	var b strings.Builder
 	for _, w := range r.Workloads {
-		fmt.Fprintf(&b, "%s  %s\n", w.Workload, w.Identity)
+		fmt.Fprintln(&b, strings.TrimSpace(w.Workload+"  "+w.Identity))
 		for _, c := range w.Checks {
 			mark := verdicts[c.Verdict]
 			if colour {

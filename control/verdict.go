@@ -14,6 +14,9 @@ func (t *attempts) judge(identity string, records map[string]*truth.Connection) 
 	if t.port.Mode == mesh.ModeDisable {
 		return []proof.Check{t.check(string(proof.Plain), proof.Open, "plaintext is let in, and the mesh's TLS is not spoken")}
 	}
+	if t.failed != nil {
+		return []proof.Check{t.check("ports", proof.Unknown, "it was not tried: "+t.failed.Error())}
+	}
 	out := []proof.Check{t.plaintext(records)}
 	for _, c := range []struct {
 		who  proof.Stranger

@@ -67,8 +67,10 @@ func (c *Control) Verify(ctx context.Context, names []string) (*proof.Signed, er
 		Version: proof.ReportVersion, TrustDomain: s.world.Mesh.TrustDomain, By: Identity(s.world.Mesh.TrustDomain),
 		At: time.Now().UTC(), Generation: s.world.Generation, Workloads: make([]proof.Workload, len(chosen)),
 	}}
-	if err := v.credentials(own); err != nil {
-		return nil, err
+	v.own = own
+	v.report.Identity = v.identity()
+	if v.c.cfg.CA != nil {
+		v.roots = v.c.cfg.CA.Bundle()
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(verifiedAtOnce)
@@ -95,35 +97,42 @@ type verification struct {
 	c      *Control
 	s      *snapshot
 	report proof.Report
-	show   proof.Credentials
+	own    Credentials
 	roots  []byte // PEM
 }
 
-// credentials that are shown. Where a foreign authority signs for the mesh the
-// good one is our own, and none can be had for another trust domain.
-func (v *verification) credentials(own Credentials) error {
-	v.show = proof.Credentials{Certificates: map[proof.Stranger]*tls.Certificate{}, Roots: own.Roots()}
-	v.report.Identity = v.report.By
-	member, err := own.Certificate()
+// identity of the good certificate: the verifier's own, or ours where a foreign
+// authority signs for the mesh.
+func (v *verification) identity() string {
+	if v.c.cfg.CA == nil {
+		return v.report.By
+	}
+	return mesh.Identity(v.report.TrustDomain, api.DefaultMeshConfig().RootNamespace, Verifier)
+}
+
+// credentials to show at one port. They live for a moment only, so that each port
+// gets new ones: one that is refused must not be so for its age. A foreign
+// authority gives none for another trust domain.
+func (v *verification) credentials() (proof.Credentials, error) {
+	show := proof.Credentials{Certificates: map[proof.Stranger]*tls.Certificate{}, Roots: v.own.Roots()}
+	var err error
+	if authority := v.c.cfg.CA; authority == nil {
+		show.Certificates[proof.Member], err = v.own.Certificate()
+	} else {
+		var id spiffeid.ID
+		if id, err = spiffeid.FromString(v.report.Identity); err != nil {
+			return show, err
+		}
+		if show.Certificates[proof.OtherDomain], err = authority.Stranger(); err != nil {
+			return show, err
+		}
+		show.Certificates[proof.Member], err = authority.Issue(id, ca.MinLeafTTL)
+	}
 	if err != nil {
-		return err
+		return show, err
 	}
-	if authority := v.c.cfg.CA; authority != nil {
-		id, err := spiffeid.FromString(mesh.Identity(v.report.TrustDomain, api.DefaultMeshConfig().RootNamespace, Verifier))
-		if err != nil {
-			return err
-		}
-		if member, err = authority.Issue(id, ca.MinLeafTTL); err != nil {
-			return err
-		}
-		if v.show.Certificates[proof.OtherDomain], err = authority.Stranger(); err != nil {
-			return err
-		}
-		v.report.Identity, v.roots = id.String(), authority.Bundle()
-	}
-	v.show.Certificates[proof.Member] = member
-	v.show.Certificates[proof.OtherCA], err = proof.FromOtherCA(v.report.Identity)
-	return err
+	show.Certificates[proof.OtherCA], err = proof.FromOtherCA(v.report.Identity)
+	return show, err
 }
 
 // choose the workloads that are meant: a pod or a Deployment as NAMESPACE/NAME,
@@ -223,6 +232,7 @@ func portsOf(wl *mesh.Workload, cfg *mesh.ProxyConfig) []mesh.InboundPort {
 // attempts at one port, by who tried, at each address.
 type attempts struct {
 	port   mesh.InboundPort
+	failed error // there is no certificate to show
 	sights map[proof.Stranger][]proof.Sight
 }
 
@@ -232,12 +242,17 @@ func (v *verification) port(ctx context.Context, wl *mesh.Workload, port mesh.In
 		return t
 	}
 	for _, a := range wl.Addresses {
+		show, err := v.credentials()
+		if err != nil {
+			t.failed = err
+			return t
+		}
 		at := netip.AddrPortFrom(a, port.Port)
 		for _, who := range []proof.Stranger{proof.Member, proof.Plain, proof.Bare, proof.OtherCA, proof.OtherDomain} {
-			if who == proof.Plain && port.Mode != mesh.ModeStrict || who == proof.OtherDomain && v.show.Certificates[who] == nil {
+			if who == proof.Plain && port.Mode != mesh.ModeStrict || who == proof.OtherDomain && show.Certificates[who] == nil {
 				continue
 			}
-			s := proof.Knock(ctx, who, at, v.show)
+			s := proof.Knock(ctx, who, at, show)
 			t.sights[who] = append(t.sights[who], s)
 			if !s.Reached {
 				break
