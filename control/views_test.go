@@ -157,7 +157,7 @@ func TestViewsRefuse(t *testing.T) {
 		want               int
 		say                string
 	}{
-		{"GET", "/why?id=0123456789abcdef", "", 404, `no connection "0123456789abcdef" is remembered; hasp connections lists those that are`},
+		{"GET", "/why?id=0123456789abcdef", "", 404, `no connection "0123456789abcdef" is remembered: those that live are, and the last 256 of each proxy that ended; hasp connections -o wide lists them`},
 		{"GET", "/graph?window=soon", "", 400, `window "soon" is not a duration such as 60s`},
 		{"GET", "/graph?window=-1s", "", 400, `window "-1s" is not a duration`},
 		{"POST", "/facts", "", 405, "Method Not Allowed"},
