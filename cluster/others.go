@@ -39,11 +39,14 @@ type others struct {
 	log   *slog.Logger
 	now   func() time.Time
 
-	silent map[string]time.Time // by pod: since when; one caller at a time
+	mu     sync.Mutex           // one caller at a time
+	silent map[string]time.Time // by pod: since when
 }
 
 // ask all that are ready. One that does not answer is behind.
 func (o *others) ask(ctx context.Context) []control.Progress {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	w := o.world()
 	if w == nil {
 		return nil

@@ -61,8 +61,8 @@ type Config struct {
 	// StatusByLeader leaves the statuses of objects to whoever calls
 	// WriteStatus, since of several control planes one does.
 	StatusByLeader bool
-	// Others is how far the other control planes' proxies are, for whoever
-	// writes statuses; nil when there are none.
+	// Others is how far the other control planes' proxies are, for statuses and for
+	// GET /facts; nil when there are none. It may be called at once.
 	Others func(context.Context) []Progress
 	// Listeners serve xDS and CSRs (15012); Run closes them.
 	Listeners []net.Listener

@@ -43,7 +43,10 @@ func (c *Control) Views() http.Handler {
 			answer(w, func() (any, error) { return of(r, world, f) })
 		})
 	}
-	view("GET /facts", func(_ *http.Request, _ *world.World, f *truth.Facts) (any, error) { return f, nil })
+	view("GET /facts", func(r *http.Request, _ *world.World, f *truth.Facts) (any, error) {
+		c.elsewhere(r.Context(), f)
+		return f, nil
+	})
 	view("GET /connections", func(r *http.Request, w *world.World, f *truth.Facts) (any, error) {
 		return list(truth.Links(w, f, r.FormValue("workload"))), nil
 	})

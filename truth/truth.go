@@ -42,7 +42,8 @@ type Reporter struct {
 	At        time.Time `json:"at"`        // its last report, by our clock
 	// Skew is by how much its clock is ahead of ours, as of the last report.
 	Skew time.Duration `json:"skew"`
-	// Generation in force there.
+	// Generation in force there, by the proxy's own report; in GET /facts the
+	// newest that it acknowledged, which may have changed nothing for it.
 	Generation uint64 `json:"generation"`
 	Dropped    uint64 `json:"dropped,omitempty"`
 	// Since is from when on its ledger is all there: it began to report then, or
