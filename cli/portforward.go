@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+	"k8s.io/klog/v2"
 
 	"hasp/cluster"
 	"hasp/deploy"
@@ -77,7 +78,8 @@ func openForward(ctx context.Context, rc *rest.Config, namespace, pod string, po
 	}
 	target := base.JoinPath("api", "v1", "namespaces", url.PathEscape(namespace), "pods", url.PathEscape(pod), "portforward")
 	dialer := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, target)
-	ctx, cancel := context.WithCancel(ctx)
+	// A connection that we close while its answer still comes is no error to tell of.
+	ctx, cancel := context.WithCancel(klog.NewContext(ctx, klog.Logger{}))
 	ready := make(chan struct{})
 	f, err := portforward.NewOnAddressesWithContext(ctx, dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, ready, io.Discard, io.Discard)
 	if err != nil {
