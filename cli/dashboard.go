@@ -162,9 +162,16 @@ func (r *replica) views() (*viewClient, error) {
 	return v, err
 }
 
-// RoundTrip asks the replica; if it cannot be reached, the next question goes to
-// another.
+// RoundTrip asks the replica, and another one when it cannot be reached.
 func (r *replica) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := r.ask(req)
+	if err != nil && req.Body == nil && req.Context().Err() == nil {
+		resp, err = r.ask(req)
+	}
+	return resp, err
+}
+
+func (r *replica) ask(req *http.Request) (*http.Response, error) {
 	v, err := r.views()
 	if err != nil {
 		return nil, err
