@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"strings"
@@ -155,7 +156,18 @@ func (c *apiServer) put(ctx context.Context, o *object, u *unstructured.Unstruct
 			return err
 		}
 		u.SetResourceVersion(now.GetResourceVersion())
-		_, err = c.of(o).Update(ctx, u, metav1.UpdateOptions{FieldManager: manager})
+		if now, err = c.of(o).Update(ctx, u, metav1.UpdateOptions{FieldManager: manager}); err != nil {
+			return err
+		}
+		// Whose the fields are goes back too: an update alone makes them ours.
+		patch, err := json.Marshal([]map[string]any{
+			{"op": "replace", "path": "/metadata/managedFields", "value": u.GetManagedFields()},
+			{"op": "replace", "path": "/metadata/resourceVersion", "value": now.GetResourceVersion()},
+		})
+		if err != nil {
+			return err
+		}
+		_, err = c.of(o).Patch(ctx, o.want.GetName(), types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: manager})
 		return err
 	})
 }

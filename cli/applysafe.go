@@ -207,6 +207,9 @@ func (a *applying) foresee(ctx context.Context) ([]pair, error) {
 		fmt.Fprintln(a.e.Out, "Nothing was applied: --dry-run.")
 		return nil, nil
 	}
+	if len(last.Blind) > 0 {
+		fmt.Fprintf(a.e.Err, "hasp: these proxies do not report, and whom they carry was not asked about: %s\n", listed(last.Blind))
+	}
 	return a.pairs(ctx, last)
 }
 
