@@ -22,6 +22,7 @@ import (
 // verifyFlags are those of hasp verify.
 type verifyFlags struct {
 	target                       clusterFlags
+	namespace                    string
 	output, report, check, roots string
 }
 
@@ -49,12 +50,14 @@ fingerprints that it prints.
 
 The exit status is 3 when something is not as it should be.`,
 		Example: `  hasp verify
+  hasp verify -n shop
   hasp verify boards.shop --report boards.json
   hasp verify --check boards.json --roots root-cert.pem`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), e, args) },
 	}
 	f.target.register(cmd)
 	fs := cmd.Flags()
+	fs.StringVarP(&f.namespace, "namespace", "n", "", "only workloads of this namespace")
 	fs.StringVarP(&f.output, "output", "o", "", "json for the signed report")
 	fs.StringVar(&f.report, "report", "", "`FILE` to write the signed report to")
 	fs.StringVar(&f.check, "check", "", "`FILE` with a signed report: check it, and try nothing")
@@ -66,7 +69,7 @@ func (f *verifyFlags) run(ctx context.Context, e *env, names []string) error {
 	switch {
 	case f.output != "" && f.output != "json":
 		return usageError{fmt.Errorf("-o %s: only json is known", f.output)}
-	case f.check != "" && (len(names) > 0 || f.report != ""):
+	case f.check != "" && (len(names) > 0 || f.report != "" || f.namespace != ""):
 		return usageError{errors.New("--check reads a report, and tries no workload")}
 	case f.check == "" && f.roots != "":
 		return usageError{errors.New("--roots is for --check")}
@@ -138,7 +141,7 @@ func (f *verifyFlags) ask(ctx context.Context, e *env, names []string) (*proof.S
 		return nil, err
 	}
 	defer v.Close()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, v.base+"/verify?"+url.Values{"workload": names}.Encode(), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, v.base+"/verify?"+url.Values{"workload": names, "namespace": {f.namespace}}.Encode(), nil)
 	if err != nil {
 		return nil, err
 	}

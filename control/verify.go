@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,8 +46,8 @@ type Witness interface {
 }
 
 // Verify tries the ports of workloads, all with a sidecar when none is named,
-// and signs what came of it. One at a time.
-func (c *Control) Verify(ctx context.Context, names []string) (*proof.Signed, error) {
+// and signs what came of it. A namespace, if not empty, limits it. One at a time.
+func (c *Control) Verify(ctx context.Context, namespace string, names []string) (*proof.Signed, error) {
 	if !c.verifying.TryLock() {
 		return nil, &viewError{http.StatusServiceUnavailable, "another verification runs; try again when it is done"}
 	}
@@ -55,7 +56,7 @@ func (c *Control) Verify(ctx context.Context, names []string) (*proof.Signed, er
 	if s == nil {
 		return nil, &viewError{http.StatusServiceUnavailable, "the control plane has not read the cluster yet"}
 	}
-	chosen, err := choose(s.world.Workloads, names)
+	chosen, err := choose(s.world.Workloads, namespace, names)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +138,10 @@ func (v *verification) credentials() (proof.Credentials, error) {
 
 // choose the workloads that are meant: a pod or a Deployment as NAMESPACE/NAME,
 // NAME.NAMESPACE or NAME.
-func choose(all []*mesh.Workload, names []string) ([]*mesh.Workload, error) {
+func choose(all []*mesh.Workload, namespace string, names []string) ([]*mesh.Workload, error) {
+	if namespace != "" {
+		all = slices.DeleteFunc(slices.Clone(all), func(wl *mesh.Workload) bool { return wl.Namespace != namespace })
+	}
 	var out []*mesh.Workload
 	if len(names) == 0 {
 		for _, wl := range all {
@@ -160,6 +164,9 @@ func choose(all []*mesh.Workload, names []string) ([]*mesh.Workload, error) {
 		if !found {
 			return nil, &viewError{http.StatusNotFound, fmt.Sprintf("there is no workload %s; name a pod or a Deployment, as NAMESPACE/NAME, NAME.NAMESPACE or NAME", name)}
 		}
+	}
+	if len(out) == 0 {
+		return nil, &viewError{http.StatusNotFound, "there is no workload with a sidecar"}
 	}
 	if len(out) > maxVerified {
 		return nil, &viewError{http.StatusBadRequest, fmt.Sprintf("%d workloads are more than the %d that are tried at once; name some", len(out), maxVerified)}
@@ -299,10 +306,12 @@ func (v *verification) records(ctx context.Context, node string, tried []*attemp
 	}
 }
 
-// serveVerify answers POST /verify?workload=A&workload=B.
+// serveVerify answers POST /verify?workload=A&workload=B&namespace=N.
 func (c *Control) serveVerify(w http.ResponseWriter, r *http.Request) {
+	_, version := c.facts.news()
+	w.Header().Set(VersionHeader, strconv.FormatUint(version, 10))
 	answer(w, func() (any, error) {
-		signed, err := c.Verify(r.Context(), r.URL.Query()["workload"])
+		signed, err := c.Verify(r.Context(), r.URL.Query().Get("namespace"), r.URL.Query()["workload"])
 		if err != nil && r.Context().Err() != nil {
 			err = errors.New("whoever asked has left")
 		}

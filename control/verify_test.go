@@ -53,7 +53,7 @@ func TestVerify(t *testing.T) {
 	srv := views(t, p)
 	wait(t, "the pod to be read", func() bool { return p.World().Workload("shop/web-1") != nil })
 
-	resp, err := srv.Client().Post(srv.URL+"/verify?workload=web-1.shop&workload=shop/curl", "", nil)
+	resp, err := srv.Client().Post(srv.URL+"/verify?workload=web-1.shop&workload=shop/curl&namespace=shop", "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,12 +80,20 @@ func TestVerify(t *testing.T) {
 		t.Errorf("report: %+v", checked)
 	}
 
-	resp, err = srv.Client().Post(srv.URL+"/verify?workload=nobody", "", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusNotFound || !strings.Contains(string(body), "there is no workload nobody") {
-		t.Errorf("unknown: %s: %s", resp.Status, body)
+	for query, want := range map[string]string{
+		"workload=nobody": "there is no workload nobody", "workload=web-1&namespace=other": "there is no workload web-1", "namespace=other": "there is no workload with a sidecar",
+	} {
+		resp, err := srv.Client().Post(srv.URL+"/verify?"+query, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusNotFound || !strings.Contains(string(body), want) {
+			t.Errorf("%s: %s: %s", query, resp.Status, body)
+		}
+		if resp.Header.Get(control.VersionHeader) == "" {
+			t.Errorf("%s: without its version it is taken for a control plane that cannot verify", query)
+		}
 	}
 }
