@@ -17,7 +17,7 @@ TAG ?= $(shell sed -n 's/^appVersion: *"*\([^"]*\)"*$$/\1/p' deploy/hasp/Chart.y
 # The Kubernetes of the tests, a module of its own.
 CLUSTER := test/kube/cluster
 
-.PHONY: help build images demo test deps unit ladder kube-cluster kube test-kube lint golden gen fuzz bench clean
+.PHONY: help build images demo test deps unit ladder kube-cluster kube test-kube lint golden gen fuzz proof bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -90,6 +90,9 @@ FUZZTIME ?= 10s
 fuzz: ## every fuzz target for FUZZTIME
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
 		echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$p || exit 1; done; done
+
+proof: build ## some hundred connections beside a packet capture: how many disagree?
+	$(GO) test -count=1 -v -run TestProof ./test/proof
 
 bench: ## benchmarks
 	$(GO) test -run '^$$' -bench . -skip Reporting -benchmem ./proxy/... ./policy/... ./compile/... ./xds/...

@@ -80,7 +80,7 @@ func Build(o *Objects, trustDomain string) (*world.World, []Problem) {
 	w.Gateways = sorted(o.Gateways)
 	w.VirtualServices = sorted(o.VirtualServices)
 
-	w.Workloads = workloads(o)
+	w.Workloads, w.Ended = workloads(o), ended(o)
 	w.Services = services(o, w.Workloads, w.Mesh.TrustDomain)
 	entries, more := serviceEntries(sorted(o.ServiceEntries), sorted(o.WorkloadEntries), w.Workloads, w.Mesh.TrustDomain)
 	w.Services = append(w.Services, entries...)

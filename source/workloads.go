@@ -23,7 +23,7 @@ func workloads(o *Objects) []*mesh.Workload {
 	var out []*mesh.Workload
 	running := map[string]bool{}
 	for _, p := range o.Pods {
-		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+		if hasEnded(p) {
 			continue
 		}
 		w := workload(p.ObjectMeta, &p.Spec, labels[p.Namespace])
@@ -40,6 +40,28 @@ func workloads(o *Objects) []*mesh.Workload {
 			continue
 		}
 		out = append(out, template(d, labels[d.Namespace]))
+	}
+	slices.SortFunc(out, func(a, b *mesh.Workload) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return out
+}
+
+func hasEnded(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+}
+
+// ended are the pods that are over and had an address of their own.
+func ended(o *Objects) []*mesh.Workload {
+	var out []*mesh.Workload
+	for _, p := range o.Pods {
+		if at := addresses(p); hasEnded(p) && len(at) > 0 && !p.Spec.HostNetwork {
+			w := &mesh.Workload{Namespace: p.Namespace, Name: p.Name, Owner: owner(p), ServiceAccount: cmp.Or(p.Spec.ServiceAccountName, "default"), Addresses: at}
+			if hasProxyStatus(p) {
+				w.Role = mesh.RoleSidecar
+			}
+			out = append(out, w)
+		}
 	}
 	slices.SortFunc(out, func(a, b *mesh.Workload) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))

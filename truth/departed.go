@@ -34,6 +34,11 @@ func (b *Book) See(w *world.World, now time.Time) {
 	}
 	old := b.seen
 	b.seen, b.places = w, placesOf(w)
+	for _, wl := range w.Ended {
+		if b.departed[wl.Key()] == nil { // it may never have been seen to run
+			b.departed[wl.Key()] = &departed{Party: partyOf(w, wl), at: now, addresses: wl.Addresses}
+		}
+	}
 	if old == nil {
 		return
 	}

@@ -74,12 +74,61 @@ func (s *scene) pairs() []pair {
 		}
 		out = append(out, p)
 	}
+	s.remapped(out, joined)
 	for i := range rows {
 		if c := &rows[i]; c.Direction == mesh.InboundDir && !joined[c] {
 			out = append(out, pair{in: c})
 		}
 	}
 	return out
+}
+
+// remapped joins what is left over of connections that ended, where the server's
+// kernel gave one another port: two connections from one port to two ports of a
+// workload would be the same once both are redirected to its proxy (Linux's
+// nf_nat picks a free port for the second). A trace of addresses is another at
+// each end then. All else must fit, and fit nothing else.
+func (s *scene) remapped(pairs []pair, joined map[*Connection]bool) {
+	type halves struct{ out, in []int }
+	type place struct {
+		client netip.Addr
+		server netip.AddrPort
+	}
+	left := map[place]*halves{}
+	at := func(client netip.AddrPort, server netip.AddrPort) *halves {
+		p := place{client.Addr().Unmap(), netip.AddrPortFrom(server.Addr().Unmap(), server.Port())}
+		if left[p] == nil {
+			left[p] = &halves{}
+		}
+		return left[p]
+	}
+	for i, p := range pairs {
+		if c := p.out; p.in == nil && c.Upstream.IsValid() && !c.End.IsZero() {
+			h := at(c.Local, c.Upstream)
+			h.out = append(h.out, i)
+		}
+	}
+	rows := s.f.Connections
+	for i := range rows {
+		if c := &rows[i]; c.Direction == mesh.InboundDir && !joined[c] && !c.End.IsZero() {
+			h := at(c.Source, c.Destination)
+			h.in = append(h.in, i)
+		}
+	}
+	for _, h := range left {
+		for _, o := range h.out {
+			out, fits := pairs[o].out, []*Connection(nil)
+			for _, i := range h.in {
+				in := &rows[i]
+				if !joined[in] && out.Sent == in.Sent && out.Received == in.Received && apart(out, in) < hesitation && s.sameConnection(out, in) {
+					fits = append(fits, in)
+				}
+			}
+			if len(fits) == 1 {
+				pairs[o].in, joined[fits[0]] = fits[0], true
+			}
+		}
+	}
 }
 
 func apart(a, b *Connection) time.Duration { return a.Start.Sub(b.Start).Abs() }

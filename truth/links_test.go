@@ -52,6 +52,10 @@ func TestLinks(t *testing.T) {
 		"plaintext": {change: func(out, in *mesh.Connection) {
 			out.Security, in.Security, out.Why, in.Why = mesh.Plaintext, mesh.Plaintext, "the client's reason", "the server's"
 		}, want: "web.shop > api.shop both none the client's reason"},
+		"a port that the server's kernel changed": {change: func(out, in *mesh.Connection) {
+			in.Trace, in.Source = traced("b"), addr("10.0.0.1:10101")
+			out.Security, in.Security, out.End, in.End = mesh.Plaintext, mesh.Plaintext, out.LastSeen, in.LastSeen
+		}, want: "web.shop > api.shop both none"},
 		"still shaking hands": {change: func(out, in *mesh.Connection) { in.Security = mesh.Unknown }, want: "web.shop > api.shop both mutual_tls"},
 		"a service called in vain": {onlyOut: true, change: func(out, _ *mesh.Connection) {
 			out.Upstream, out.PeerIdentity, out.Allowed, out.Security, out.Why = addr0, "", false, mesh.Unknown, "no endpoint"
@@ -247,6 +251,36 @@ func TestDeparted(t *testing.T) {
 		got := truth.Links(c.later, f, "")[0].Source.String() + " " + truth.PlaintextOf(c.later, f).Lines[0].Source.String()
 		if got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// TestAPodThatWasNeverSeenToRun has a name all the same: it was over before a
+// World had it. Of two that had the address nobody knows which it was.
+func TestAPodThatWasNeverSeenToRun(t *testing.T) {
+	over := func(name string) string {
+		p := strings.ReplaceAll(pod("shop", "curl", name, "10.9.9.9", false), "phase: Running", "phase: Succeeded")
+		return p
+	}
+	for _, tt := range []struct {
+		name, manifests, want string
+	}{
+		{"one", over("curl-1"), "shop/curl-1"},
+		{"two", over("curl-1") + over("curl-2"), ""},
+		{"a running one has the address now", over("curl-1") + pod("shop", "curl", "curl-3", "10.9.9.9", false), "shop/curl-3"},
+	} {
+		w := build(t, town, tt.manifests)
+		b := truth.NewBook(truth.Limits{})
+		_, in := both(traced("a"), noon)
+		in.Source, in.PeerWorkload, in.PeerIdentity, in.Security = addr("10.9.9.9:1"), "", "", mesh.Plaintext
+		take(t, b, w, report("api-1", noon, []mesh.Connection{in}, inEdge("10.9.9.9/32", mesh.Plaintext, noon, noon, 1)), noon)
+		f := b.Facts(7, noon)
+		links := truth.Links(w, f, "")
+		if len(links) != 1 || links[0].Source.Workload != tt.want {
+			t.Errorf("%s: the client is %q, want %q", tt.name, links[0].Source.Workload, tt.want)
+		}
+		if got := f.Edges[0].Peer; got != tt.want {
+			t.Errorf("%s: the ledger says %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }

@@ -77,10 +77,21 @@ func placesOf(w *world.World) places {
 			}
 		}
 	}
+	over := map[netip.Addr][]*mesh.Workload{}
+	for _, wl := range w.Ended {
+		for _, a := range wl.Addresses {
+			over[a.Unmap()] = append(over[a.Unmap()], wl)
+		}
+	}
+	for a, was := range over {
+		if p.pods[a] == nil && len(was) == 1 { // else nobody knows which of them it was
+			p.pods[a] = was[0]
+		}
+	}
 	return p
 }
 
-// at is who is at an address, or nil.
+// at is who is at an address, or was the last one there, or nil.
 func (p places) at(a netip.Addr) *mesh.Workload {
 	if a = a.Unmap(); p.hosts[a] {
 		return nil

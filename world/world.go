@@ -22,6 +22,9 @@ type World struct {
 
 	Services  []*mesh.Service  // by Namespace, Hostname
 	Workloads []*mesh.Workload // by Namespace, Name
+	// Ended are pods that are over and still there, by Namespace, Name: who was at
+	// an address a moment ago. A pod may be over before anybody saw it run.
+	Ended []*mesh.Workload
 
 	Policies              []*api.Policy
 	MeshPolicies          []*api.MeshPolicy

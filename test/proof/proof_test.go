@@ -1,0 +1,250 @@
+// Package proof is the conformance run: some hundred connections of every kind,
+// under every mode, beside a packet capture that knows nothing of the mesh. What
+// "hasp connections" says of each is held against what was on the wire, by a
+// program of its own.
+package proof
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hasp/test/meshtest"
+)
+
+//go:embed testdata/server.yaml
+var server string
+
+// phase is one setting of server and clients.
+type phase struct{ name, objects string }
+
+func authn(spec string) string {
+	return "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: server}\nspec: {selector: {matchLabels: {app: server}}, " + spec + "}\n"
+}
+
+func rule(mode string) string {
+	return "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: server}\nspec: {host: server, trafficPolicy: {tls: {mode: " + mode + "}}}\n"
+}
+
+const nobody = `---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: server}
+spec:
+  selector: {matchLabels: {app: server}}
+  rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/nobody]}}]}]
+`
+
+var phases = []phase{
+	{"permissive", authn("mtls: {mode: PERMISSIVE}")},
+	{"permissive-disable", authn("mtls: {mode: PERMISSIVE}") + rule("DISABLE")},
+	{"permissive-mutual", authn("mtls: {mode: PERMISSIVE}") + rule("ISTIO_MUTUAL")},
+	{"strict", authn("mtls: {mode: STRICT}")},
+	{"strict-disable", authn("mtls: {mode: STRICT}") + rule("DISABLE")},
+	{"strict-mutual", authn("mtls: {mode: STRICT}") + rule("ISTIO_MUTUAL")},
+	{"disable", authn("mtls: {mode: DISABLE}")},
+	{"disable-mutual", authn("mtls: {mode: DISABLE}") + rule("ISTIO_MUTUAL")},
+	{"one-port-strict", authn(`mtls: {mode: PERMISSIVE}, portLevelMtls: {"8080": {mode: STRICT}}`)},
+	{"nobody-may", authn("mtls: {mode: STRICT}") + nobody},
+}
+
+// table gathers what the command says, over time: the mesh forgets, the last word
+// about a connection stays.
+type table map[string]told
+
+// told is a row, and the server's number of it when the server told too.
+type told struct {
+	id  uint64
+	row json.RawMessage
+}
+
+// gather asks the mesh once more, and returns how many connections of each client
+// have ended.
+func (tb table) gather(t *testing.T, m *meshtest.Mesh) map[string]int {
+	t.Helper()
+	r := m.Hasp(t, "connections", "-o", "json")
+	r.Must(t)
+	var rows []json.RawMessage
+	if err := json.Unmarshal([]byte(r.Stdout), &rows); err != nil {
+		t.Fatalf("hasp connections -o json: %v\n%s", err, r.Output())
+	}
+	ended := map[string]int{}
+	for _, raw := range rows {
+		var row struct {
+			Trace         string
+			End           time.Time
+			Source        struct{ Workload string }
+			AtDestination *struct{ ID uint64 }
+		}
+		if err := json.Unmarshal(raw, &row); err != nil {
+			t.Fatal(err)
+		}
+		key := row.Trace
+		if at := row.AtDestination; at != nil {
+			if !row.End.IsZero() {
+				ended[row.Source.Workload]++
+			}
+			if was := tb[key].id; was != 0 && was != at.ID {
+				key = fmt.Sprint(key, " ", at.ID) // ports that were used again
+			}
+			tb[key] = told{at.ID, raw}
+		} else if tb[key].id == 0 { // the server has not told yet
+			tb[key] = told{0, raw}
+		}
+	}
+	return ended
+}
+
+// reportedWithin is far more than the second that a report takes.
+const reportedWithin = 20 * time.Second
+
+func TestProof(t *testing.T) {
+	driver, sniff, join := meshtest.Build(t, "proof/driver"), meshtest.Build(t, "sniff"), meshtest.Build(t, "proof/join")
+	m := meshtest.Start(t, meshtest.Options{User: meshtest.Ordinary()})
+	m.Apply(t, strings.ReplaceAll(server, "DRIVER", driver))
+	m.Available(t)
+	tap := m.Sniff(t, sniff)
+
+	v4, v6 := m.ServiceIPs(t, "server")
+	pods := map[netip.Addr]string{}
+	seen := table{}
+	number := 0
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for _, ph := range phases {
+		m.Change(t, func() { m.Apply(t, ph.objects) })
+		made := map[string]int{}
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for _, c := range []struct {
+			name   string
+			meshed bool
+			args   []string
+		}{
+			{"inside", true, []string{"call", v4.String(), v6.String()}},
+			{"outside", false, []string{"call", v4.String(), v6.String()}},
+			{"stranger", false, append([]string{"strangers"}, podIPs(t, m)...)},
+		} {
+			wg.Go(func() {
+				name := ph.name + "-" + c.name
+				r := m.Client(t, meshtest.Client{Name: name, Meshed: c.meshed, Command: append([]string{driver}, c.args...)})
+				var said struct{ Made int }
+				if err := json.Unmarshal([]byte(r.Stdout), &said); err != nil {
+					t.Errorf("%s: %v\n%s", name, err, r.Output())
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				made[meshtest.Project+"/"+name] = said.Made
+			})
+		}
+		wg.Go(func() { throughGateway(t, m) })
+		wg.Wait()
+		for _, p := range allPods(t, m) {
+			for _, ip := range p.ips {
+				pods[ip] = p.name
+			}
+		}
+		// What the proxies have not told yet they tell within the second.
+		for deadline := time.Now().Add(reportedWithin); ; <-tick.C {
+			missing := ""
+			for name, n := range made {
+				if got := seen.gather(t, m)[name]; got < n {
+					missing += fmt.Sprintf(" %s made %d connections and %d are reported to have ended;", name, n, got)
+				}
+			}
+			if missing == "" {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Errorf("phase %s:%s", ph.name, missing)
+				break
+			}
+		}
+		for _, n := range made {
+			number += n
+		}
+		m.Kubectl(t, "delete", "pod", "-l", "client", "--grace-period=0").Must(t)
+		m.Change(t, func() { m.KubectlInput(t, ph.objects, "delete", "-f", "-").Must(t) })
+	}
+	seen.gather(t, m)
+	report := tap.Report(t)
+	if report.Dropped > 0 {
+		t.Fatalf("the capture lost %d packets: what it did not see proves nothing", report.Dropped)
+	}
+
+	rows := make([]json.RawMessage, 0, len(seen))
+	for _, r := range seen {
+		rows = append(rows, r.row)
+	}
+	input, err := json.Marshal(map[string]any{"capture": report, "rows": rows, "pods": pods, "ports": []int{8080, 8082, 8443, 9001, 9002, 9090}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dir := os.Getenv("PROOF_DIR"); dir != "" {
+		if err := os.WriteFile(filepath.Join(dir, "case.json"), input, 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+	cmd := exec.Command(join)
+	cmd.Stdin = bytes.NewReader(input)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v", err)
+	}
+	t.Logf("%d connections in %d phases\n%s", number, len(phases), out)
+}
+
+// throughGateway asks for some pages by the ingress gateway.
+func throughGateway(t *testing.T, m *meshtest.Mesh) {
+	t.Helper()
+	page := m.Status(t).Page
+	for range 3 {
+		cmd := exec.Command("curl", "-s", "-m", "10", page+"/")
+		_ = cmd.Run() // what came of it is the table's to say
+	}
+}
+
+func podIPs(t *testing.T, m *meshtest.Mesh) (out []string) {
+	t.Helper()
+	for _, p := range m.Pods(t, "-l", "app=server") {
+		for _, ip := range p.IPs {
+			out = append(out, ip.String())
+		}
+	}
+	return out
+}
+
+type pod struct {
+	name string // NAMESPACE/NAME
+	ips  []netip.Addr
+}
+
+// allPods of all namespaces, those that ended too.
+func allPods(t *testing.T, m *meshtest.Mesh) (out []pod) {
+	t.Helper()
+	r := m.Kubectl(t, "get", "pods", "-A", "-o", `jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name} {.status.podIPs[*].ip}{"\n"}{end}`)
+	r.Must(t)
+	for line := range strings.Lines(r.Stdout) {
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		p := pod{name: words[0]}
+		for _, w := range words[1:] {
+			if ip, err := netip.ParseAddr(w); err == nil {
+				p.ips = append(p.ips, ip)
+			}
+		}
+		out = append(out, p)
+	}
+	return out
+}
