@@ -58,10 +58,10 @@ type End struct {
 // wire is the pair of addresses that the connection has between the pods.
 func (r *Row) wire() (client, server netip.AddrPort) {
 	switch {
+	case r.AtSource != nil && r.AtSource.Upstream.IsValid():
+		return r.AtSource.Local, r.AtSource.Upstream
 	case r.AtDestination != nil:
 		return r.AtDestination.Source, r.AtDestination.Destination
-	case r.AtSource != nil:
-		return r.AtSource.Local, r.AtSource.Upstream
 	}
 	return
 }
@@ -77,9 +77,14 @@ type Case struct {
 
 // Result is the figure.
 type Result struct {
-	Captured      int // connections between pods
-	Joined        int // found in the table
-	ByKind        map[string]int
+	Captured int // connections between pods
+	Joined   int // found in the table
+	ByKind   map[string]int
+	// Remapped are those of Joined that the server's kernel gave another client
+	// port, which only its own proxy sees: two connections of one port to two ports
+	// of the server would be one once they are redirected. They are matched by
+	// addresses, time and exact bytes.
+	Remapped      int
 	Disagreements []string
 }
 
@@ -105,6 +110,10 @@ func Join(c *Case) Result {
 		}
 	}
 	used := map[*Row]bool{}
+	onWire := map[pair]bool{}
+	for _, w := range c.Capture.Connections {
+		onWire[pair{w.Client, w.Server}] = true
+	}
 	for i := range c.Capture.Connections {
 		w := &c.Capture.Connections[i]
 		if c.Pods[w.Client.Addr()] == "" || c.Pods[w.Server.Addr()] == "" || !slices.Contains(c.Ports, w.Server.Port()) {
@@ -114,10 +123,16 @@ func Join(c *Case) Result {
 			continue // nothing was said that could be judged
 		}
 		res.Captured++
-		var r *Row
-		for _, x := range rows[pair{w.Client, w.Server}] {
-			if !used[x] && x.Start.Sub(w.Start).Abs() < slack {
-				r = x
+		r := match(rows[pair{w.Client, w.Server}], w, used)
+		if r == nil { // see Result.Remapped
+			for p, some := range rows {
+				if p.server == w.Server && p.client.Addr() == w.Client.Addr() && r == nil && !onWire[p] {
+					if r = match(some, w, used); r != nil && r.Received == w.FromClient.Bytes && r.Sent == w.FromServer.Bytes {
+						res.Remapped++
+					} else {
+						r = nil
+					}
+				}
 			}
 		}
 		name := fmt.Sprintf("%s -> %s %s", c.Pods[w.Client.Addr()], c.Pods[w.Server.Addr()], w.Server)
@@ -144,6 +159,16 @@ func Join(c *Case) Result {
 	}
 	slices.Sort(res.Disagreements)
 	return res
+}
+
+// match is the row of a connection among those that have its addresses.
+func match(rows []*Row, w *wire.Connection, used map[*Row]bool) *Row {
+	for _, r := range rows {
+		if !used[r] && r.Start.Sub(w.Start).Abs() < slack {
+			return r
+		}
+	}
+	return nil
 }
 
 // letIn is the server's word, where it has one: a client may give up on a

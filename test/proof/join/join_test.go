@@ -66,6 +66,11 @@ func TestJoin(t *testing.T) {
 			r.Start = begun.Add(-time.Minute)
 			r.Sent, r.Received = 0, 0
 		}, "the wire has it, the table does not"},
+		{"another port, given by the server's kernel", func(w *wire.Connection, r *Row, c *Case) {
+			r.Security, w.TLS, w.ALPN, r.Handshake = "none", "", nil, nil
+			w.FromClient.Bytes, w.FromServer.Bytes = r.Received, r.Sent
+			r.AtDestination.Source = netip.MustParseAddrPort("10.0.0.1:10101")
+		}, ""},
 		{"not on the wire", func(w *wire.Connection, r *Row, c *Case) { c.Capture.Connections = nil }, "the table has it, the wire does not"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

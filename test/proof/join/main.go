@@ -22,6 +22,9 @@ func main() {
 	for _, k := range slices.Sorted(maps.Keys(r.ByKind)) {
 		fmt.Printf(" %d %s,", r.ByKind[k], k)
 	}
+	if r.Remapped > 0 {
+		fmt.Printf(" %d of them by another port,", r.Remapped)
+	}
 	fmt.Printf(" %d disagreements\n", len(r.Disagreements))
 	if len(r.Disagreements) > 0 || r.Captured == 0 {
 		os.Exit(1)
