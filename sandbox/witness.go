@@ -2,9 +2,11 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -90,6 +92,11 @@ func (n *network) try(ctx context.Context, a netip.AddrPort) error {
 	ctx, cancel := context.WithTimeout(ctx, witnessTime)
 	defer cancel()
 	c, err := n.dialAs(ctx, 0, a.String())
+	if errors.Is(err, syscall.ECONNRESET) {
+		// It was taken, and ended before we looked: the sidecar gets nowhere either.
+		// One that nobody takes is refused, or has no route.
+		return nil
+	}
 	if err != nil {
 		return err
 	}
