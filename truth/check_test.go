@@ -77,6 +77,21 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestCheckOfItself: a pod's calls of itself, which are never encrypted, do not
+// stand for those of the other pods of its Deployment.
+func TestCheckOfItself(t *testing.T) {
+	at := after(10 * time.Second)
+	w := build(t, town, strict)
+	b := booked(t, w, "web-1", "api-1")
+	itself := outEdge(mesh.Plaintext, at, at, 1)
+	itself.Peer = "shop/api-1"
+	take(t, b, w, report("api-1", at, nil, itself, strictly(inEdge("shop/api-1", mesh.Plaintext, at, at, 1))), at)
+	got := truth.Check(w, b.Facts(7, at), w.Workload("shop/api-1"), w.Service("shop", apiHost), 80, "")
+	if got.Verdict == truth.Differs || got.Seen != nil {
+		t.Errorf("%+v, want nothing seen", got)
+	}
+}
+
 func check(w *world.World, f *truth.Facts) truth.Checked {
 	return truth.Check(w, f, w.Workload("shop/web-1"), w.Service("shop", apiHost), 80, "")
 }
