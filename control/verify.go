@@ -25,7 +25,7 @@ import (
 const (
 	// Verifier is the service account, in the root namespace, as which a
 	// verification shows a good certificate.
-	Verifier = "hasp-verify"
+	Verifier = mesh.VerifierAccount
 	// verifiedAtOnce bounds the workloads that are tried at a time, maxVerified
 	// those of one report.
 	verifiedAtOnce = 4

@@ -161,6 +161,20 @@ func ParseIdentity(id string) (trustDomain, namespace, account string, ok bool) 
 	return p[0], p[2], p[4], true
 }
 
+// Who hasp verify shows itself as: a good certificate is of the service account
+// VerifierAccount, in the root namespace, and one of another trust domain is of
+// StrangerDomain, which no mesh can have (RFC 2606).
+const (
+	VerifierAccount = "hasp-verify"
+	StrangerDomain  = "hasp-verify.invalid"
+)
+
+// OfVerifier is whether an identity is one that hasp verify shows.
+func OfVerifier(id, rootNamespace string) bool {
+	domain, namespace, account, ok := ParseIdentity(id)
+	return ok && (domain == StrangerDomain || namespace == rootNamespace && account == VerifierAccount)
+}
+
 // Service is a name that clients call: a Kubernetes Service or one host of a
 // ServiceEntry.
 type Service struct {

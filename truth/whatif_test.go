@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
+	"hasp/ca"
 	"hasp/mesh"
 	"hasp/source"
 	"hasp/truth"
@@ -152,6 +153,12 @@ func TestWhatIf(t *testing.T) {
 			"cut shop/legacy-1 1[cc]: " + strict + "plaintext; " + sidecar + port,
 			"cut 192.0.2.1 0[]: " + strict + "TLS of its own; call from inside the mesh or through a gateway, " + port,
 			"upgraded shop/web-1 1[aa]: web-1.shop speaks mutual TLS, ISTIO_MUTUAL of DestinationRule shop/mtls (service); ",
+		}},
+		"only hasp verify was there": {candidate: strictShop + "\n---\n" + `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: none, namespace: shop}, spec: {}}`, facts: func(f *truth.Facts) {
+			stranger, member := in("192.0.2.1", mesh.MutualTLS), in("192.0.2.1", mesh.MutualTLS)
+			stranger.PeerIdentity = "spiffe://" + ca.StrangerDomain + "/ns/default/sa/stranger"
+			member.PeerIdentity = mesh.Identity("cluster.local", "istio-system", mesh.VerifierAccount)
+			f.Edges, f.Connections = []mesh.Edge{stranger, member}, nil
 		}},
 		"auto mTLS": {candidate: `{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system}, data: {mesh: "enableAutoMtls: true"}}`, want: []string{
 			"upgraded shop/web-1 0[]: web-1.shop speaks mutual TLS, mode AUTO; ",
