@@ -22,7 +22,8 @@ func newPlaintext(e *env) *cobra.Command {
 		Short: "Show who reached which server without mutual TLS, why, and what would fix it",
 		Long: `Show the ledger of plaintext: for each server, who reached it without mutual TLS
 in the time that is remembered (30 days unless set otherwise; a restart forgets
-nothing), when first and last, how often, why, and what would fix it. The
+nothing, but the control plane of a cluster begins anew when all its pods are
+replaced), when first and last, how often, why, and what would fix it. The
 application's own TLS counts too, since STRICT refuses it. A client that has gone
 over to mutual TLS is listed with the time since when, and hinders nobody any more.
 The last line says whether STRICT is safe for the servers that were called. What
