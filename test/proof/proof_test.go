@@ -111,10 +111,17 @@ func TestProof(t *testing.T) {
 	driver, sniff, join := meshtest.Build(t, "proof/driver"), meshtest.Build(t, "sniff"), meshtest.Build(t, "proof/join")
 	m := meshtest.Start(t, meshtest.Options{User: meshtest.Ordinary()})
 	m.Apply(t, strings.ReplaceAll(server, "DRIVER", driver))
+	gateway, err := os.ReadFile(filepath.Join(meshtest.Root(), "demo", "gateway.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Apply(t, string(gateway))
 	m.Available(t)
+	m.Kubectl(t, "-n", "istio-system", "wait", "--for=condition=Available", "deployment", "--all", "--timeout=60s").Must(t)
 	tap := m.Sniff(t, sniff)
 
 	v4, v6 := m.ServiceIPs(t, "server")
+	page := m.Status(t).Page
 	pods := map[netip.Addr]string{}
 	seen := table{}
 	number := 0
@@ -146,7 +153,7 @@ func TestProof(t *testing.T) {
 				made[meshtest.Project+"/"+name] = said.Made
 			})
 		}
-		wg.Go(func() { throughGateway(t, m) })
+		wg.Go(func() { throughGateway(t, page) })
 		wg.Wait()
 		for _, p := range allPods(t, m) {
 			for _, ip := range p.ips {
@@ -204,12 +211,12 @@ func TestProof(t *testing.T) {
 }
 
 // throughGateway asks for some pages by the ingress gateway.
-func throughGateway(t *testing.T, m *meshtest.Mesh) {
-	t.Helper()
-	page := m.Status(t).Page
+func throughGateway(t *testing.T, page string) {
 	for range 3 {
-		cmd := exec.Command("curl", "-s", "-m", "10", page+"/")
-		_ = cmd.Run() // what came of it is the table's to say
+		// It answers, if only 503: which of the two is for the table to say.
+		if out, err := exec.Command("curl", "-sS", "-m", "10", page+"/").CombinedOutput(); err != nil {
+			t.Errorf("curl %s: %v\n%s", page, err, out)
+		}
 	}
 }
 
