@@ -22,7 +22,7 @@ const (
 	// drawingWidth is what fits on a common screen.
 	drawingWidth       = 1160
 	nodeHeight         = 46
-	labelW, labelH     = 160, 38
+	labelW, labelH     = 172, 38
 	nameRunes          = 24
 	rememberedDrawings = 16
 )

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"hasp/mesh"
 )
 
 // validationContainer sees that the node captured the pod's connections, before
@@ -29,12 +31,10 @@ func (s sidecar) validationContainer(targets []netip.AddrPort) corev1.Container 
 // maxTargets bounds how many are tried: each may cost two seconds.
 const maxTargets = 4
 
-// targets are addresses to which connections are captured, those of
-// documentation (RFC 5737, RFC 3849) where they can be, so that nobody is called
-// when they are not. There are none for a pod without outbound capture: what is
+// targets are addresses to which connections are captured, those that nobody has
+// where they can be, so that nobody is called when they are not. There are none for a pod without outbound capture: what is
 // inbound cannot be seen from inside.
 func (s sidecar) targets() []netip.AddrPort {
-	nobody := []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
 	p := s.plan
 	port := uint16(9) // discard
 	for slices.Contains(p.ExcludeOutboundPorts, port) {
@@ -48,13 +48,13 @@ func (s sidecar) targets() []netip.AddrPort {
 		}
 	}
 	if p.IncludeOutboundRanges == nil {
-		for _, a := range nobody {
+		for _, a := range mesh.Nobodys() {
 			add(a, port)
 		}
 		return out
 	}
 	for _, port := range p.IncludeOutboundPorts {
-		for _, a := range nobody {
+		for _, a := range mesh.Nobodys() {
 			add(a, port)
 		}
 	}

@@ -175,6 +175,12 @@ func OfVerifier(id, rootNamespace string) bool {
 	return ok && (domain == StrangerDomain || namespace == rootNamespace && account == VerifierAccount)
 }
 
+// Nobodys are addresses that nobody has (RFC 5737, RFC 3849): a connection there
+// comes about only if it is captured. hasp tries them to see whether it is.
+func Nobodys() []netip.Addr {
+	return []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
+}
+
 // Service is a name that clients call: a Kubernetes Service or one host of a
 // ServiceEntry.
 type Service struct {

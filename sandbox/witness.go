@@ -13,11 +13,11 @@ import (
 
 	"hasp/api"
 	"hasp/capture"
+	"hasp/mesh"
 )
 
-// nobody's are addresses that are nobody's (RFC 5737, RFC 3849): a connection
-// there comes about only if it is captured.
-var nobodys = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:9"), netip.MustParseAddrPort("[2001:db8::1]:9")}
+// discard is the port that is tried (RFC 863).
+const discard = 9
 
 // witnessTime bounds a connection to one of them.
 const witnessTime = 2 * time.Second
@@ -64,7 +64,8 @@ func (s *Sandbox) Captured(ctx context.Context, namespace, name string) (*Captur
 		return nil, err
 	}
 	out := &Capture{Rules: len(before)}
-	for _, a := range nobodys {
+	for _, nobody := range mesh.Nobodys() {
+		a := netip.AddrPortFrom(nobody, discard)
 		if spec.IncludeCIDRs != nil || slices.ContainsFunc(spec.ExcludeCIDRs, func(p netip.Prefix) bool { return p.Contains(a.Addr()) }) ||
 			slices.Contains(spec.ExcludeOutboundPorts, a.Port()) {
 			continue

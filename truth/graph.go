@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"hasp/api"
 	"hasp/mesh"
 	"hasp/world"
 )
@@ -92,7 +93,7 @@ type grapher struct {
 // add an edge.
 func (g *grapher) add(i int) {
 	e := &g.f.Edges[i]
-	if e.Peer == e.Node || e.Security == mesh.Probed || e.Security == mesh.Unknown && e.Allowed {
+	if e.Peer == e.Node || e.Security == mesh.Probed || e.Security == mesh.Unknown && e.Allowed || ours(e) {
 		return
 	}
 	if e.Peer == "" && !e.PeerNet.IsSingleIP() {
@@ -120,6 +121,15 @@ func (g *grapher) add(i int) {
 	a.service = cmp.Or(a.service, e.Service)
 	a.clients[from.Workload], a.servers[to.Workload] = true, true
 	a.parties = append(a.parties, from, to)
+}
+
+// ours is what hasp tries itself, to see that it is let in or captured: no
+// traffic of anybody's, and it would make the masthead say more than is true.
+func ours(e *mesh.Edge) bool {
+	if e.Direction == mesh.InboundDir {
+		return mesh.OfVerifier(e.PeerIdentity, api.DefaultMeshConfig().RootNamespace)
+	}
+	return e.Peer == "" && e.PeerNet.IsSingleIP() && slices.Contains(mesh.Nobodys(), e.PeerNet.Addr().Unmap())
 }
 
 func (g *grapher) arc(e *mesh.Edge, from, to Party) *arc {
