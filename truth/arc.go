@@ -24,18 +24,21 @@ type half struct {
 	sums                         sums
 	last                         time.Time  // of all its lines, also of those that did not move
 	newest, handshake            *mesh.Edge // of those that moved
-	plainest                     *mesh.Edge // the newest that was plaintext
+	plainest, barred             *mesh.Edge // the newest that was plaintext, that was refused
 	rules                        []mesh.Origin
 }
 
 func (h *half) moved() bool { return h.newest != nil }
 
 func (h *half) add(e *mesh.Edge, now sums) {
-	// A connection that lives on from before the window is of it too.
-	n := max(now.Connections, e.Open)
+	// A connection from before the window that lives on, or ended in it, is of it too.
+	n := max(now.Connections, e.Open, 1)
 	switch {
 	case !e.Allowed:
 		h.refused = add(h.refused, n)
+		if h.barred == nil || e.Last.After(h.barred.Last) {
+			h.barred = e
+		}
 	case e.Security == mesh.MutualTLS:
 		h.mutual = add(h.mutual, n)
 	default:
@@ -80,16 +83,16 @@ func (a *arc) differs() bool {
 }
 
 // whyOf says why it was plaintext, if some of it was: the client's proxy, which
-// chose, before the server's. Otherwise why somebody was refused.
+// chose, before the server's. Otherwise why somebody was refused. Mutual TLS needs
+// no reason.
 func whyOf(a *arc) string {
-	for _, h := range []*half{&a.out, &a.in} {
-		if h.plainest != nil && h.plainest.Why != "" {
-			return h.plainest.Why
-		}
+	newest := []*mesh.Edge{a.out.plainest, a.in.plainest}
+	if newest[0] == nil && newest[1] == nil {
+		newest = []*mesh.Edge{a.in.barred, a.out.barred}
 	}
-	for _, h := range []*half{&a.in, &a.out} {
-		if h.newest != nil && h.newest.Why != "" {
-			return h.newest.Why
+	for _, e := range newest {
+		if e != nil && e.Why != "" {
+			return e.Why
 		}
 	}
 	return ""

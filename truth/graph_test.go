@@ -101,6 +101,39 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+// TestWentOver: plaintext that only ended in the window is still told of, and what
+// is all mutual TLS now has no reason of the plaintext before.
+func TestWentOver(t *testing.T) {
+	w := build(t, town)
+	b := booked(t, w, "web-1", "api-1")
+	plain := outEdge(mesh.Plaintext, noon, noon, 1)
+	plain.Open, plain.Why = 1, "DISABLE by DestinationRule shop/api"
+	take(t, b, w, report("web-1", noon, nil, plain), noon)
+	plain.Open, plain.Sent, plain.Last = 0, plain.Sent+5, after(time.Hour)
+	mutual := func(at time.Time, n uint64) mesh.Edge {
+		e := outEdge(mesh.MutualTLS, after(time.Hour), at, n)
+		e.Why = "of no matter"
+		return e
+	}
+	barred := outEdge(mesh.MutualTLS, after(3*time.Hour), after(3*time.Hour), 2)
+	barred.Allowed, barred.Why = false, "no rule allows it"
+	for _, step := range []struct {
+		at   time.Time
+		tell []mesh.Edge
+		want string
+	}{
+		{after(time.Hour), []mesh.Edge{plain, mutual(after(time.Hour), 1)}, `partial tls=1 plain=1 refused=0 "DISABLE by DestinationRule shop/api"`},
+		{after(2 * time.Hour), []mesh.Edge{mutual(after(2*time.Hour), 2)}, `closed tls=1 plain=0 refused=0 ""`},
+		{after(3 * time.Hour), []mesh.Edge{mutual(after(3*time.Hour), 3), barred}, `closed tls=1 plain=0 refused=2 "no rule allows it"`},
+	} {
+		take(t, b, w, report("web-1", step.at, nil, step.tell...), step.at)
+		e := truth.GraphOf(w, b.Facts(7, step.at), time.Minute).Edges[0]
+		if got := fmt.Sprintf("%s tls=%d plain=%d refused=%d %q", e.Lock, e.MutualTLS, e.Plaintext, e.Refused, e.Why); got != step.want {
+			t.Errorf("%s, want %s", got, step.want)
+		}
+	}
+}
+
 // TestGraphDisagreement: an edge that one end alone reports, or otherwise.
 func TestGraphDisagreement(t *testing.T) {
 	w := build(t, town)

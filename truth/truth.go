@@ -223,7 +223,7 @@ type GraphEdge struct {
 	P99          time.Duration   `json:"p99,omitempty"`
 	Sent         uint64          `json:"sent"`
 	Received     uint64          `json:"received"`
-	Why          string          `json:"why,omitempty"`
+	Why          string          `json:"why,omitempty"`   // plaintext, or refused
 	Rules        []mesh.Origin   `json:"rules,omitempty"` // that decided at either end
 	Handshake    *mesh.Handshake `json:"handshake,omitempty"`
 	Last         time.Time       `json:"last"`
