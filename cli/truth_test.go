@@ -2,11 +2,14 @@ package cli
 
 import (
 	"bytes"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -272,8 +275,36 @@ func TestPostmortem(t *testing.T) {
 
 func TestWhyUnknown(t *testing.T) {
 	v := fakeViews{"GET /why": truth.Postmortem{}}.client(t)
-	if _, err := askWhy(t.Context(), v, " 12AB "); err == nil || err.Error() != "nobody knows 12ab" {
+	if _, err := askWhy(t.Context(), v, " 12AB ", func() {}); err == nil || err.Error() != "nobody knows 12ab" {
 		t.Error(err)
+	}
+}
+
+// TestWhyWaits: what a proxy tells a moment after we ask is not unknown.
+func TestWhyWaits(t *testing.T) {
+	fake := fakeViews{"GET /why": truth.Postmortem{}, "GET /events": "event: facts\ndata: 1\n\nevent: facts\ndata: 2\n\n"}
+	var asked atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/why" && asked.Add(1) > 1 {
+			r.URL.RawQuery = "id=known"
+		}
+		fake.ServeHTTP(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	v := &viewClient{where: "the fake", base: srv.URL, http: srv.Client(), stop: func() {}}
+	waited := 0
+	if p, err := askWhy(t.Context(), v, "12ab", func() { waited++ }); err != nil || p == nil || waited != 1 || asked.Load() != 2 {
+		t.Errorf("%v, %v; said that it waits %d times, asked %d times", p, err, waited, asked.Load())
+	}
+}
+
+// TestAddresses: a gateway's client dialled the gateway, not a service.
+func TestAddresses(t *testing.T) {
+	a, b := netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("10.0.0.2:2")
+	for want, c := range map[string][2]netip.AddrPort{"": {}, "from 10.0.0.1:1": {a}, "10.0.0.1:1 > 10.0.0.2:2": {a, b}} {
+		if got := fromTo(c[0], c[1]); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
 }
 

@@ -131,16 +131,6 @@ func (v *viewClient) Why(ctx context.Context, id string) (*truth.Postmortem, err
 	return get[*truth.Postmortem](ctx, v, "/why", url.Values{"id": {id}})
 }
 
-// Graph of who talked to whom in the last window.
-func (v *viewClient) Graph(ctx context.Context, window time.Duration) (*truth.Graph, error) {
-	return get[*truth.Graph](ctx, v, "/graph", url.Values{"window": {window.String()}})
-}
-
-// Timeline of the mesh's objects, as the control plane remembers it.
-func (v *viewClient) Timeline(ctx context.Context) ([]truth.Change, error) {
-	return get[[]truth.Change](ctx, v, "/timeline", nil)
-}
-
 // WhatIf asks what would become of everybody if a candidate, manifests as YAML,
 // were applied or, with remove, deleted. Objects that do not say their namespace
 // are in the given one.

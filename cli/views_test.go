@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
-	"time"
 
 	"hasp/truth"
 )
@@ -45,7 +44,6 @@ func TestViews(t *testing.T) {
 	v := fakeViews{
 		"GET /facts":    truth.Facts{Version: 9},
 		"GET /why":      truth.Postmortem{Sentence: "it was refused"},
-		"GET /graph":    truth.Graph{Lock: "closed"},
 		"POST /what-if": truth.Answer{Objects: []string{"PeerAuthentication shop/default created"}},
 	}.client(t)
 	ctx := t.Context()
@@ -55,9 +53,6 @@ func TestViews(t *testing.T) {
 	if p, err := v.Why(ctx, "known"); err != nil || p.Sentence != "it was refused" {
 		t.Errorf("why: %v, %v", p, err)
 	}
-	if g, err := v.Graph(ctx, time.Minute); err != nil || g.Lock != "closed" {
-		t.Errorf("graph: %v, %v", g, err)
-	}
 	if a, err := v.WhatIf(ctx, []byte("kind: x"), "shop", false); err != nil || len(a.Objects) != 1 {
 		t.Errorf("what-if: %v, %v", a, err)
 	}
@@ -65,8 +60,8 @@ func TestViews(t *testing.T) {
 	if _, ok := err.(errUnknown); !ok || err.Error() != "nobody knows 1234" {
 		t.Errorf("why of what is unknown: %#v", err)
 	}
-	_, err = v.Timeline(ctx)
-	if err == nil || err.Error() != "the fake is of a version that has no /timeline: hasp down and hasp up, on a cluster hasp install, bring this one's" {
+	_, err = v.Plaintext(ctx)
+	if err == nil || err.Error() != "the fake is of a version that has no /plaintext: hasp down and hasp up, on a cluster hasp install, bring this one's" {
 		t.Errorf("a view that is not there: %v", err)
 	}
 }

@@ -3,8 +3,10 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -51,7 +53,11 @@ hasp connections -o wide, and in the dashboard. It is the same at both ends.`,
 				return err
 			}
 			defer v.Close()
-			p, err := askWhy(cmd.Context(), v, args[0])
+			p, err := askWhy(cmd.Context(), v, args[0], func() {
+				if e.Terminal {
+					fmt.Fprintf(e.Err, "No proxy has told of %s yet; waiting %s.\n", printable(args[0]), spelled(whyPatience))
+				}
+			})
 			if err != nil {
 				return err
 			}
@@ -66,8 +72,30 @@ hasp connections -o wide, and in the dashboard. It is the same at both ends.`,
 	return cmd
 }
 
-func askWhy(ctx context.Context, v *viewClient, id string) (*truth.Postmortem, error) {
-	return v.Why(ctx, strings.ToLower(strings.TrimSpace(id)))
+// whyPatience is how long what is unknown is waited for: a proxy reports about
+// once a second, and whoever has just seen a 503 asks before it did.
+const whyPatience = 3 * time.Second
+
+// askWhy calls waiting when it has to wait.
+func askWhy(ctx context.Context, v *viewClient, id string, waiting func()) (*truth.Postmortem, error) {
+	id = strings.ToLower(strings.TrimSpace(id))
+	p, unknown := v.Why(ctx, id)
+	if !errors.As(unknown, &errUnknown{}) {
+		return p, unknown
+	}
+	waiting()
+	wait, stop := context.WithTimeout(ctx, whyPatience)
+	defer stop()
+	events, err := v.Events(wait)
+	if err != nil {
+		return nil, unknown
+	}
+	for range events { // the first comes at once
+		if p, err := v.Why(ctx, id); !errors.As(err, &errUnknown{}) {
+			return p, err
+		}
+	}
+	return nil, unknown
 }
 
 // writePostmortem for a person.
@@ -139,21 +167,12 @@ func atEnd(c *truth.Connection, p truth.Party, skew time.Duration) []labelled {
 	if f.Stage != "" && f.ByPeer {
 		gaveUp += " (the other end gave up)"
 	}
-	own := f.Own
 	clock := ""
 	switch {
 	case skew >= time.Second:
 		clock = howLong(skew) + " ahead of the control plane's"
 	case skew <= -time.Second:
 		clock = howLong(-skew) + " behind the control plane's"
-	}
-	addresses := ""
-	if c.Source.IsValid() {
-		addresses = c.Source.String() + " > " + c.Destination.String()
-	}
-	wire := ""
-	if c.Local.IsValid() {
-		wire = c.Local.String() + " > " + c.Upstream.String()
 	}
 	tls := c.TLS
 	for _, more := range []string{c.Group, c.Cipher} {
@@ -182,7 +201,7 @@ func atEnd(c *truth.Connection, p truth.Party, skew time.Duration) []labelled {
 	}
 	return []labelled{
 		{"told by", []string{reporter}},
-		{"addresses", some(addresses, wire)},
+		{"addresses", some(fromTo(c.Source, c.Destination), fromTo(c.Local, c.Upstream))},
 		{"spoken", some(spoken)},
 		{"decided by", some(decided)},
 		{"said", some(c.Why)},
@@ -193,13 +212,24 @@ func atEnd(c *truth.Connection, p truth.Party, skew time.Duration) []labelled {
 		{"trust domain", some(f.TrustDomain)},
 		{"expected", f.Expected},
 		{"was shown", certificate(f.Presented)},
-		{"showed", certificate(own)},
+		{"showed", certificate(f.Own)},
 		{"TLS", some(tls)},
 		{"ALPN", some(cmp.Or(c.ALPN, strings.Join(f.Offered, ", ")))},
 		{"SNI", some(f.SNI)},
 		{"identity", some(c.LocalIdentity)},
 		{"of the peer", some(c.PeerIdentity)},
 	}
+}
+
+// fromTo of what is known: a gateway's client names no destination.
+func fromTo(from, to netip.AddrPort) string {
+	switch {
+	case !from.IsValid():
+		return ""
+	case !to.IsValid():
+		return "from " + from.String()
+	}
+	return from.String() + " > " + to.String()
 }
 
 func some(values ...string) []string {
