@@ -53,14 +53,16 @@ func (r *relay) message(ctx context.Context, wire []byte) error {
 	}
 	log := r.srv.cfg.Log.With(slog.String("node", report.Node))
 	node, err := nodeName(report.Node)
+	if err == nil && report.Gone {
+		r.gone(node) // also of a workload that is no more: it is how most of them end
+		return nil
+	}
 	if err == nil {
 		err = r.srv.cfg.MayReport(node, r.peer)
 	}
 	switch {
 	case err != nil:
 		log.Debug("a report that was passed on is not taken", slog.Any("why", err))
-	case report.Gone:
-		r.gone(node)
 	case r.own(node):
 		report.Node, report.Identity = node, r.peer.String()
 		if report.At.IsZero() {

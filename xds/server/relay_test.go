@@ -37,6 +37,33 @@ func TestRelay(t *testing.T) {
 	h.next(node + " is gone")
 }
 
+// A workload may be deleted before the other control plane says that its proxy
+// is gone.
+func TestRelayOfOneDeleted(t *testing.T) {
+	var deleted atomic.Bool
+	h := newHearing(t, Config{Relays: func(spiffeid.ID) bool { return true }})
+	h.mayReport = func() error {
+		if deleted.Load() {
+			return ErrNotFound
+		}
+		return nil
+	}
+	s := h.open(t.Context(), boards)
+	if err := s.Send(report(t, node, 1)); err != nil {
+		t.Fatal(err)
+	}
+	h.next(node + " true 1")
+	deleted.Store(true)
+	gone, err := xds.EncodeReport(&mesh.Report{Node: node, Gone: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Send(gone[0]); err != nil {
+		t.Fatal(err)
+	}
+	h.next(node + " is gone")
+}
+
 // A proxy that reports here itself goes before what is passed on of it, and is
 // asked to begin anew without an error.
 func TestReportAnew(t *testing.T) {

@@ -25,7 +25,8 @@ import (
 // hearing is a fixture that takes reports, one at a time, of boards only.
 type hearing struct {
 	*fixture
-	events chan string
+	events    chan string
+	mayReport func() error // if not nil, asked last
 }
 
 func newHearing(t *testing.T, cfg Config) *hearing {
@@ -36,6 +37,8 @@ func newHearing(t *testing.T, cfg Config) *hearing {
 			return fmt.Errorf("%w: %s", ErrNotFound, n)
 		case peer != boards:
 			return fmt.Errorf("%w: %s", ErrDenied, peer)
+		case h.mayReport != nil:
+			return h.mayReport()
 		}
 		return nil
 	}
