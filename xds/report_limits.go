@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"time"
+
+	"hasp/mesh"
 )
 
 // Limits of what a report has in it.
@@ -98,6 +100,21 @@ func clipped(p any, asJSON []byte) (any, error) {
 		return nil
 	})
 	return out.Interface(), err
+}
+
+// SizeOf a report is about how many bytes of memory it takes.
+func SizeOf(r *mesh.Report) int {
+	n := 0
+	_ = walk(reflect.ValueOf(r), func(v reflect.Value) error {
+		switch v.Kind() {
+		case reflect.String:
+			n += v.Len()
+		case reflect.Slice:
+			n += v.Len() * int(v.Type().Elem().Size())
+		}
+		return nil
+	})
+	return n
 }
 
 // clipText is a text as Envoy's messages and ours may carry it.

@@ -19,9 +19,13 @@ import (
 	"hasp/xds"
 )
 
-// maxRelayed bounds the edges and connections that wait to be passed on. The
-// other control plane that is slower than that is told all anew.
-const maxRelayed = 100_000
+// maxRelayed bounds what waits to be passed on, in bytes of memory: some hundred
+// thousand edges and connections, or fewer of a proxy with long stories. The other
+// control plane that is slower than that is told all anew.
+const maxRelayed = 128 << 20
+
+// reportBytes is what a report takes that has nothing in it.
+const reportBytes = 256
 
 var errBehind = errors.New("the other control plane does not keep up")
 
@@ -68,7 +72,7 @@ func (r *Relay) Tell(report *mesh.Report) {
 	if !r.open || r.behind {
 		return
 	}
-	r.size += 1 + len(report.Edges) + len(report.Connections)
+	r.size += reportBytes + xds.SizeOf(report)
 	if r.size > maxRelayed {
 		r.behind, r.queue = true, nil
 	} else {
