@@ -55,15 +55,18 @@ func (c cause) remedy() string {
 		return fmt.Sprintf("%s has a sidecar now: its next connection will show", from)
 	case c.Security == mesh.PassedTLS:
 		return fmt.Sprintf("the application speaks TLS of its own: let it speak plaintext to %s and its sidecar will encrypt, or keep port %d out of STRICT with portLevelMtls", c.Destination, c.Port)
-	case c.server == nil && c.answers(c.Destination.Workload):
+	case c.server == nil && c.answers(c.Destination.Workload) && !c.fresh():
 		return fmt.Sprintf("the proxy of %s did not see it: take port %d out of the annotation traffic.sidecar.istio.io/excludeInboundPorts of its pods, if it is there, and see with hasp verify what bypasses the proxy", c.Destination, c.Port)
-	case c.client == nil && c.answers(from.Workload):
+	case c.client == nil && c.answers(from.Workload) && !c.fresh():
 		return fmt.Sprintf("the proxy of %s did not see it: take port %d, or the server's addresses, out of the annotations traffic.sidecar.istio.io/excludeOutboundPorts and excludeOutboundIPRanges of its pods", from, c.Port)
 	case c.client != nil && c.client.edge.Service == "":
 		return fmt.Sprintf("the client calls an address that no service claims: call %s by the name of a Service", c.Destination)
 	}
 	return c.fixClient()
 }
+
+// fresh reports whether an end may be about to tell of it.
+func (c cause) fresh() bool { return c.f.At.Sub(c.First) < patience }
 
 // meshedNow reports whether a pod that is no more was replaced by some that have
 // proxies.

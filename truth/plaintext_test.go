@@ -38,7 +38,8 @@ func TestPlaintext(t *testing.T) {
 		return e
 	}
 	for name, c := range map[string]struct {
-		more     string // manifests
+		later    time.Duration // when it is asked, after a minute if 0
+		more     string        // manifests
 		mesh     func(*world.World)
 		in, out  []mesh.Edge
 		meshed   bool // legacy is in the mesh now
@@ -80,6 +81,9 @@ func TestPlaintext(t *testing.T) {
 		"past the server's proxy": {out: []mesh.Edge{plainOut("the server has no sidecar")},
 			want: "web.shop > api.shop:8080 4 the server has no sidecar",
 			fix:  "the proxy of api.shop did not see it: take port 8080 out of the annotation traffic.sidecar.istio.io/excludeInboundPorts of its pods, if it is there, and see with hasp verify what bypasses the proxy"},
+		"the server's proxy may be about to tell": {later: 2 * time.Second, out: []mesh.Edge{outEdge(mesh.Plaintext, noon, noon, 1)}, mesh: func(w *world.World) { w.Mesh.EnableAutoMtls = false },
+			want: "web.shop > api.shop:8080 1",
+			fix:  "auto mTLS is off and no rule asks for TLS: turn enableAutoMtls on, or apply a DestinationRule in namespace shop with spec {host: api.shop.svc.cluster.local, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}"},
 		"the application's own TLS": {in: []mesh.Edge{inEdge("shop/web-1", mesh.PassedTLS, hour, noon, 4)}, out: []mesh.Edge{plainOut("DISABLE")},
 			want: "web.shop > api.shop:8080 4 DISABLE",
 			fix:  "the application speaks TLS of its own: let it speak plaintext to api.shop and its sidecar will encrypt, or keep port 8080 out of STRICT with portLevelMtls"},
@@ -97,7 +101,11 @@ func TestPlaintext(t *testing.T) {
 			b := booked(t, w, "web-1", "api-1")
 			take(t, b, w, report("api-1", after(time.Second), nil, c.in...), after(time.Second))
 			take(t, b, w, report("web-1", after(time.Second), nil, c.out...), after(time.Second))
-			got := truth.PlaintextOf(w, b.Facts(7, after(time.Minute)))
+			later := time.Minute
+			if c.later > 0 {
+				later = c.later
+			}
+			got := truth.PlaintextOf(w, b.Facts(7, after(later)))
 			if c.want == "" {
 				if len(got.Lines) > 0 {
 					t.Errorf("%v", got.Lines)
