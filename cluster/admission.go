@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"reflect"
+	"slices"
 
 	admission "k8s.io/api/admission/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"hasp/api"
+	"hasp/mesh"
+	"hasp/world"
 )
 
 // maxReview bounds a review, in bytes: an API server takes objects of up to
@@ -28,9 +32,31 @@ type foretell = func(ctx context.Context, u *unstructured.Unstructured, remove b
 
 // validate answers the API server's reviews of objects of the mesh with the
 // words of the embedded API server's admission: package api's, and on a dry run
-// those of whoever foretells.
-func validate(f foretell) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answer(w, r, f) })
+// those of whoever foretells. They name who calls whom, and API servers show no
+// certificate by default, so no pod is told.
+func validate(f foretell, pod func(netip.Addr) bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		told := f
+		if from, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || pod(from.Addr().Unmap()) {
+			told = nothingForetold
+		}
+		answer(w, r, told)
+	})
+}
+
+func nothingForetold(context.Context, *unstructured.Unstructured, bool) []string { return nil }
+
+// systemNamespace may have pods that pass on what an API server asks that runs
+// elsewhere (konnectivity).
+const systemNamespace = "kube-system"
+
+// atPod reports whether an address is that of a pod that has no business with
+// the webhooks. API servers have a node's.
+func atPod(w *world.World, a netip.Addr) bool {
+	return w == nil || slices.ContainsFunc(w.Workloads, func(wl *mesh.Workload) bool {
+		return !wl.HostNetwork && wl.Namespace != systemNamespace &&
+			slices.ContainsFunc(wl.Addresses, func(o netip.Addr) bool { return o.Unmap() == a })
+	})
 }
 
 func answer(w http.ResponseWriter, r *http.Request, f foretell) {

@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 
 	admission "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"hasp/mesh"
+	"hasp/world"
 )
 
 const (
@@ -39,7 +43,7 @@ func dryRun(review string) string {
 
 func post(body string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	validate(told).ServeHTTP(w, httptest.NewRequest("POST", "/validate", strings.NewReader(body)))
+	validate(told, func(netip.Addr) bool { return false }).ServeHTTP(w, httptest.NewRequest("POST", "/validate", strings.NewReader(body)))
 	return w
 }
 
@@ -81,6 +85,40 @@ func TestValidate(t *testing.T) {
 				t.Errorf("got %q\nwant %q", message, tt.message)
 			}
 		})
+	}
+}
+
+// Who calls whom is told to an API server, not to a pod that reaches the port.
+func TestForetoldToNoPod(t *testing.T) {
+	at := func(namespace, address string, host bool) *mesh.Workload {
+		return &mesh.Workload{Namespace: namespace, Name: "p", Addresses: []netip.Addr{netip.MustParseAddr(address)}, HostNetwork: host}
+	}
+	w := &world.World{Workloads: []*mesh.Workload{
+		at("shop", "10.244.0.5", false), at("kube-system", "10.244.0.6", false), at("monitoring", "192.0.2.10", true),
+	}}
+	for _, tt := range []struct {
+		name, from string
+		w          *world.World
+		told       bool
+	}{
+		{"a pod", "10.244.0.5:40000", w, false},
+		{"a pod, by a socket of both families", "[::ffff:10.244.0.5]:40000", w, false},
+		{"the API server's tunnel", "10.244.0.6:40000", w, true},
+		{"the API server of a node", "192.0.2.10:40000", w, true},
+		{"the API server of no node", "192.0.2.11:40000", w, true},
+		{"before there is a world", "192.0.2.11:40000", nil, false},
+		{"from nowhere", "@", w, false},
+	} {
+		out, r := httptest.NewRecorder(), httptest.NewRequest("POST", "/validate", strings.NewReader(dryRun(reviewOf("CREATE", goodRule, ""))))
+		r.RemoteAddr = tt.from
+		validate(told, func(a netip.Addr) bool { return atPod(tt.w, a) }).ServeHTTP(out, r)
+		var review admission.AdmissionReview
+		if err := json.Unmarshal(out.Body.Bytes(), &review); err != nil || !review.Response.Allowed {
+			t.Fatalf("%s: %v, %s", tt.name, err, out.Body)
+		}
+		if got := len(review.Response.Warnings) > 0; got != tt.told {
+			t.Errorf("%s: told is %v, want %v", tt.name, got, tt.told)
+		}
 	}
 }
 

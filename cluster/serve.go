@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
+	"strings"
 	"time"
 
 	"hasp/control"
@@ -26,7 +28,8 @@ func serveHTTP(ctx context.Context, ln net.Listener, h http.Handler) error {
 func (p *plane) serveWebhooks(ctx context.Context, w *work) error {
 	mux := http.NewServeMux()
 	mux.Handle("POST /inject", p.metrics.webhook("inject", w.inject.handler()))
-	mux.Handle("POST /validate", p.metrics.webhook("validate", validate(w.control.Foretell)))
+	mux.Handle("POST /validate", p.metrics.webhook("validate", validate(w.control.Foretell,
+		func(a netip.Addr) bool { return atPod(w.control.World(), a) })))
 	ln := tls.NewListener(p.cfg.Listeners.Webhook, &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return w.hook.Certificate() },
@@ -100,8 +103,28 @@ func (p *plane) status() (Status, error) {
 }
 
 // admin is for whoever is on this machine already, or comes by port-forward:
-// how this replica is, and the views of the facts (control.Views).
-func (p *plane) admin() http.Handler {
+// how this replica is, and the views of the facts (control.Views). The other end
+// of a port-forward may be beside a browser.
+func (p *plane) admin() http.Handler { return ownMachine(p.adminMux()) }
+
+// ownMachine refuses what a page of some site made a browser send: a name that
+// was bound to 127.0.0.1, and a question that changes or costs something.
+func ownMachine(h http.Handler) http.Handler {
+	h = http.NewCrossOriginProtection().Handler(h)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); host != "localhost" && (err != nil || !ip.IsLoopback()) {
+			http.Error(w, "the admin port answers on loopback names only", http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+func (p *plane) adminMux() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		s, err := p.status()
