@@ -56,10 +56,6 @@ const (
 	UDP   Protocol = "udp"
 )
 
-// IsHTTP reports whether requests can be told apart on such a connection
-// without TLS in the way.
-func (p Protocol) IsHTTP() bool { return p == HTTP || p == HTTP2 || p == GRPC }
-
 // Levels at which an object can decide, most specific first.
 const (
 	LevelPort      = "port"
