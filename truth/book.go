@@ -198,6 +198,7 @@ func (b *Book) Prune(now time.Time) {
 			old := r.End.Before(from)
 			if old {
 				b.rows--
+				changed = true
 			}
 			return old
 		})

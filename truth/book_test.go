@@ -387,3 +387,19 @@ func TestVersion(t *testing.T) {
 		t.Error("a line came and the version stands")
 	}
 }
+
+// TestPruneConnections: facts that were made before do not keep what is dropped.
+func TestPruneConnections(t *testing.T) {
+	w := build(t, town)
+	b := truth.NewBook(truth.Limits{})
+	c := mesh.Connection{ID: 1, Direction: mesh.InboundDir, Start: noon, LastSeen: noon, End: noon}
+	take(t, b, w, report("api-1", noon, []mesh.Connection{c}), noon)
+	if f := b.Facts(7, noon); len(f.Connections) != 1 {
+		t.Fatalf("%d connections, want 1", len(f.Connections))
+	}
+	late := noon.Add(31 * 24 * time.Hour)
+	b.Prune(late)
+	if f := b.Facts(7, late); len(f.Connections) != 0 {
+		t.Errorf("%d connections after a month", len(f.Connections))
+	}
+}
