@@ -126,6 +126,9 @@ func TestStrangersNames(t *testing.T) {
 	base := serve(t, m)
 	for _, path := range []string{"/", "/edge?port=80&to=shop/web&from=" + url.QueryEscape(evil), "/outside?address=" + url.QueryEscape(evil)} {
 		_, page := get(t, base+path)
+		if !strings.Contains(page, "&lt;script&gt;alert(1)") {
+			t.Errorf("%s: the page lacks the name", path)
+		}
 		for _, bad := range []string{"<script>alert", "<img", `"><u>`, "<i>", `"onload`} {
 			if strings.Contains(page, bad) {
 				t.Errorf("%s: the page has %s", path, bad)

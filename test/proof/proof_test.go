@@ -207,6 +207,9 @@ func TestProof(t *testing.T) {
 	if err != nil {
 		t.Errorf("%v", err)
 	}
+	if number < 100 {
+		t.Errorf("only %d connections were made: that proves little", number)
+	}
 	t.Logf("%d connections in %d phases\n%s", number, len(phases), out)
 }
 

@@ -78,6 +78,9 @@ func TestWhatIfIsWhatBecomes(t *testing.T) {
 		})
 	}
 	_ = g.Wait()
+	if *only < 0 && cut.Load() == 0 {
+		t.Errorf("no candidate cut any of %d connections: nothing was tried", connections.Load())
+	}
 	fmt.Printf("what-if: %d cases, seed %d, %d connections (%d of them cut), %d differences\n", n, *seed, connections.Load(), cut.Load(), differences.Load())
 }
 
