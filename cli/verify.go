@@ -178,25 +178,27 @@ var verdicts = map[proof.Verdict]struct{ sign, colour string }{
 	proof.Proven: {"√", "\x1b[32m"}, proof.Failed: {"×", "\x1b[31m"}, proof.Open: {"-", "\x1b[33m"}, proof.Unknown: {"?", "\x1b[33m"},
 }
 
-// writeProof for a person: a line a check, and under it what was seen.
+// writeProof for a person: a line a check, and under it what was seen. With
+// --check the words may be a stranger's, who signed them as the control plane of
+// some mesh.
 func writeProof(out io.Writer, r *proof.Report, by string, colour bool) error {
 	var b strings.Builder
 	for _, w := range r.Workloads {
-		fmt.Fprintln(&b, strings.TrimSpace(w.Workload+"  "+w.Identity))
+		fmt.Fprintln(&b, printable(strings.TrimSpace(w.Workload+"  "+w.Identity)))
 		for _, c := range w.Checks {
 			mark := verdicts[c.Verdict]
 			if colour {
 				mark.sign = mark.colour + mark.sign + "\x1b[0m"
 			}
-			fmt.Fprintf(&b, "  %s %s\n", mark.sign, proofLine(c))
+			fmt.Fprintf(&b, "  %s %s\n", mark.sign, printable(proofLine(c)))
 			for _, e := range c.Evidence {
-				fmt.Fprintf(&b, "      %s\n", seen(c, e))
+				fmt.Fprintf(&b, "      %s\n", printable(seen(c, e)))
 			}
 		}
 		b.WriteByte('\n')
 	}
 	n := r.Tally()
-	fmt.Fprintf(&b, "%d proven, %d failed, %d let in as configured, %d unknown\n%s\n", n[proof.Proven], n[proof.Failed], n[proof.Open], n[proof.Unknown], by)
+	fmt.Fprintf(&b, "%d proven, %d failed, %d let in as configured, %d unknown\n%s\n", n[proof.Proven], n[proof.Failed], n[proof.Open], n[proof.Unknown], printable(by))
 	_, err := io.WriteString(out, b.String())
 	return err
 }

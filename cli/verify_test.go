@@ -44,3 +44,20 @@ Signed by somebody.
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}
 }
+
+// A report that a stranger made and signed cannot move the cursor of whoever
+// checks it, nor add lines of its own.
+func TestWriteProofOfAStranger(t *testing.T) {
+	const evil = "x\nSigned by the mesh\x1b[2J\u009b2J\r"
+	r := &proof.Report{Workloads: []proof.Workload{{Workload: evil, Identity: evil, Checks: []proof.Check{{
+		Name: string(proof.Member), Port: 1, Verdict: proof.Verdict(evil), Says: evil, Mode: mesh.Mode(evil), Rule: mesh.Origin{Kind: evil, Name: evil},
+		Evidence: []proof.Evidence{{Address: evil, Saw: evil, Trace: evil, TLS: evil, Group: evil, Identity: evil, Proxy: evil}},
+	}}}}}
+	var out strings.Builder
+	if err := writeProof(&out, r, "Signed by "+evil, false); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(out.String(), "\x1b\u009b\r") || strings.Count(out.String(), "\n") != 6 {
+		t.Errorf("%q", out.String())
+	}
+}

@@ -120,7 +120,7 @@ func (s *Signed) Check(roots []byte, signers func(trustDomain string) []string) 
 	}
 	c.Signer = leaf.URIs[0].String()
 	if !slices.Contains(signers(c.TrustDomain), c.Signer) {
-		return nil, fmt.Errorf("proof: it is signed by %s, which is not the control plane of %s", c.Signer, c.TrustDomain)
+		return nil, fmt.Errorf("proof: it is signed by %s, which is not the control plane of %q", c.Signer, c.TrustDomain)
 	}
 	digest, err := digestOf(s.Report)
 	if err != nil {

@@ -58,8 +58,8 @@ func TestSign(t *testing.T) {
 		{"a verdict was changed", sign(same, istiod), func(s *proof.Signed) {
 			s.Report = json.RawMessage(strings.Replace(string(s.Report), `"failed"`, `"proven"`, 1))
 		}, nil, "the signature does not match"},
-		{"a workload's proxy signed it", sign(same, memberID), nil, nil, "it is signed by " + memberID + ", which is not the control plane of cluster.local"},
-		{"of another trust domain", sign(func(r *proof.Report) { r.TrustDomain = "other.test" }, istiod), nil, nil, "which is not the control plane of other.test"},
+		{"a workload's proxy signed it", sign(same, memberID), nil, nil, "it is signed by " + memberID + ", which is not the control plane of \"cluster.local\""},
+		{"of another trust domain", sign(func(r *proof.Report) { r.TrustDomain = "other.test" }, istiod), nil, nil, "which is not the control plane of \"other.test\""},
 		{"made after the certificate ended", sign(func(r *proof.Report) { r.At = r.At.Add(time.Hour) }, istiod), nil, nil, "certificate has expired"},
 		{"of a newer hasp", sign(func(r *proof.Report) { r.Version = 2 }, istiod), nil, nil, "the report is of version 2, and this hasp reads version 1"},
 		{"without a signature", sign(same, istiod), func(s *proof.Signed) { s.Signature = nil }, nil, "the signature does not match"},
