@@ -87,7 +87,7 @@ type applying struct {
 
 // oracle is what is asked of the control plane.
 type oracle interface {
-	WhatIf(ctx context.Context, manifests []byte, namespace string, remove bool) (*truth.Answer, error)
+	WhatIfOf(ctx context.Context, manifests []byte, namespace string, remove bool) (truth.Answer, error)
 	Links(ctx context.Context, workload string) ([]truth.Link, error)
 	Facts(ctx context.Context) (*truth.Facts, error)
 }
@@ -181,18 +181,18 @@ func (a *applying) foresee(ctx context.Context) ([]pair, error) {
 	var last *truth.Answer
 	for i, s := range a.steps {
 		so = append(so, s.objects...)
-		answer, err := a.ask.WhatIf(ctx, manifestOf(so), a.candidate.namespace, false)
+		answer, err := a.ask.WhatIfOf(ctx, manifestOf(so), a.candidate.namespace, false)
 		if err != nil {
 			return nil, err
 		}
-		last = answer
+		last = &answer
 		cut := slices.ContainsFunc(answer.Effects, func(x truth.Effect) bool { return x.What == truth.Cut })
 		if a.dryRun || cut {
 			fmt.Fprintf(a.e.Out, "Step %d of %d, %s: %s\n", i+1, len(a.steps), s.name, strings.Join(names(s), ", "))
 		}
 		if cut {
 			width, _ := a.e.size()
-			if err := writeAnswer(a.e.Out, answer, time.Now(), width, a.e.colour()); err != nil {
+			if err := writeAnswer(a.e.Out, &answer, time.Now(), width, a.e.colour()); err != nil {
 				return nil, err
 			}
 			fmt.Fprintln(a.e.Out, "Nothing was applied.")
@@ -299,7 +299,7 @@ func (a *applying) took(ctx context.Context, o *object) (bool, error) {
 	if o.tellsStatus() {
 		return o.reconciled(ctx, a.store)
 	}
-	answer, err := a.ask.WhatIf(ctx, manifestOf([]*object{o}), a.candidate.namespace, false)
+	answer, err := a.ask.WhatIfOf(ctx, manifestOf([]*object{o}), a.candidate.namespace, false)
 	if err != nil {
 		return false, err
 	}

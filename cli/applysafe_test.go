@@ -97,8 +97,8 @@ func (f *fakeMesh) write(o *object, u *unstructured.Unstructured) *unstructured.
 	return u.DeepCopy()
 }
 
-func (f *fakeMesh) WhatIf(_ context.Context, manifests []byte, _ string, _ bool) (*truth.Answer, error) {
-	a := &truth.Answer{Effects: []truth.Effect{{What: truth.Upgraded, Source: web, Destination: boards, Pods: []string{"shop/web-1"}, Port: 8080, Live: 1}}}
+func (f *fakeMesh) WhatIfOf(_ context.Context, manifests []byte, _ string, _ bool) (truth.Answer, error) {
+	a := truth.Answer{Effects: []truth.Effect{{What: truth.Upgraded, Source: web, Destination: boards, Pods: []string{"shop/web-1"}, Port: 8080, Live: 1}}}
 	if f.cutting != "" && strings.Contains(string(manifests), f.cutting) {
 		a.Effects = append(a.Effects, truth.Effect{What: truth.Cut, Source: rogue, Destination: boards, Port: 8080, Why: "no sidecar", Fix: "give it one"})
 	}

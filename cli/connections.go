@@ -193,7 +193,7 @@ func (c *connections) follow(ctx context.Context, v *viewClient) error {
 			return nil
 		case _, ok := <-events:
 			if !ok && ctx.Err() == nil {
-				return fmt.Errorf("%s ended the stream of changes", v.where)
+				return fmt.Errorf("%s ended the stream of changes", v.Name)
 			}
 		case <-ages:
 		}

@@ -176,13 +176,13 @@ func (r *replica) ask(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	u, err := req.URL.Parse(v.base + req.URL.RequestURI())
+	u, err := req.URL.Parse(v.Base + req.URL.RequestURI())
 	if err != nil {
 		return nil, err
 	}
 	out := req.Clone(req.Context())
 	out.URL, out.Host = u, ""
-	resp, err := v.http.Do(out)
+	resp, err := v.Client.Do(out)
 	if err != nil && req.Context().Err() == nil {
 		r.drop(v)
 	}

@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"hasp/dashboard"
 )
 
 // TestReplica: one that went away is given back, and another one asked at once.
@@ -23,7 +25,7 @@ func TestReplica(t *testing.T) {
 		if len(left) == 0 {
 			return nil, errors.New("no control plane is ready")
 		}
-		v := &viewClient{base: left[0].URL, http: left[0].Client(), stop: func() { stopped++ }}
+		v := &viewClient{&dashboard.Remote{Base: left[0].URL, Client: left[0].Client()}, func() { stopped++ }}
 		left = left[1:]
 		return v, nil
 	}}

@@ -56,13 +56,13 @@ would cut somebody or a proxy does not report, so that a pipeline stops there.`,
 			if err != nil {
 				return err
 			}
-			if err := limitLedger(ledger, append(args, "")[0], namespace); err != nil {
+			if err := limitLedger(&ledger, append(args, "")[0], namespace); err != nil {
 				return err
 			}
 			if output == "json" {
 				err = writeJSON(e.Out, ledger, "null")
 			} else {
-				err = writeLedger(e.Out, ledger, e.colour())
+				err = writeLedger(e.Out, &ledger, e.colour())
 			}
 			if err == nil && check && (slices.ContainsFunc(ledger.Lines, hinders) || len(ledger.Blind) > 0) {
 				err = exitError(3)

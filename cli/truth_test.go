@@ -282,7 +282,7 @@ func TestWhyUnknown(t *testing.T) {
 
 // TestWhyWaits: what a proxy tells a moment after we ask is not unknown.
 func TestWhyWaits(t *testing.T) {
-	fake := fakeViews{"GET /why": truth.Postmortem{}, "GET /events": "event: facts\ndata: 1\n\nevent: facts\ndata: 2\n\n"}
+	fake := fakeViews{"GET /why": truth.Postmortem{Sentence: "it was refused"}, "GET /events": "event: facts\ndata: 1\n\nevent: facts\ndata: 2\n\n"}
 	var asked atomic.Int32
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/why" && asked.Add(1) > 1 {
@@ -291,10 +291,10 @@ func TestWhyWaits(t *testing.T) {
 		fake.ServeHTTP(w, r)
 	}))
 	t.Cleanup(srv.Close)
-	v := &viewClient{where: "the fake", base: srv.URL, http: srv.Client(), stop: func() {}}
+	v := viewsAt(srv)
 	waited := 0
-	if p, err := askWhy(t.Context(), v, "12ab", func() { waited++ }); err != nil || p == nil || waited != 1 || asked.Load() != 2 {
-		t.Errorf("%v, %v; said that it waits %d times, asked %d times", p, err, waited, asked.Load())
+	if p, err := askWhy(t.Context(), v, "12ab", func() { waited++ }); err != nil || p.Sentence == "" || waited != 1 || asked.Load() != 2 {
+		t.Errorf("%+v, %v; said that it waits %d times, asked %d times", p, err, waited, asked.Load())
 	}
 }
 

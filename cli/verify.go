@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"os"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hasp/control"
+	"hasp/dashboard"
 	"hasp/proof"
 )
 
@@ -141,12 +141,7 @@ func (f *verifyFlags) ask(ctx context.Context, e *env, names []string) (*proof.S
 		return nil, err
 	}
 	defer v.Close()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, v.base+"/verify?"+url.Values{"workload": names, "namespace": {f.namespace}}.Encode(), nil)
-	if err != nil {
-		return nil, err
-	}
-	var s proof.Signed
-	return &s, v.do(req, &s)
+	return dashboard.Post[*proof.Signed](ctx, v.Remote, "/verify", url.Values{"workload": names, "namespace": {f.namespace}}, nil)
 }
 
 func readReport(file string) (*proof.Signed, error) {

@@ -2,12 +2,14 @@ package cli
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 
+	"hasp/control"
+	"hasp/dashboard"
 	"hasp/truth"
 )
 
@@ -21,7 +23,7 @@ func (f fakeViews) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	w.Header().Set(viewVersion, "7")
+	w.Header().Set(control.VersionHeader, "7")
 	if id := r.URL.Query().Get("id"); id != "" && id != "known" {
 		http.Error(w, "nobody knows "+id, http.StatusNotFound)
 		return
@@ -33,11 +35,15 @@ func (f fakeViews) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(v)
 }
 
+func viewsAt(srv *httptest.Server) *viewClient {
+	return &viewClient{&dashboard.Remote{Name: "the fake", Base: srv.URL, Client: srv.Client()}, func() {}}
+}
+
 // client of the fake.
 func (f fakeViews) client(t *testing.T) *viewClient {
 	srv := httptest.NewServer(f)
 	t.Cleanup(srv.Close)
-	return &viewClient{where: "the fake", base: srv.URL, http: srv.Client(), stop: func() {}}
+	return viewsAt(srv)
 }
 
 func TestViews(t *testing.T) {
@@ -53,36 +59,15 @@ func TestViews(t *testing.T) {
 	if p, err := v.Why(ctx, "known"); err != nil || p.Sentence != "it was refused" {
 		t.Errorf("why: %v, %v", p, err)
 	}
-	if a, err := v.WhatIf(ctx, []byte("kind: x"), "shop", false); err != nil || len(a.Objects) != 1 {
+	if a, err := v.WhatIfOf(ctx, []byte("kind: x"), "shop", false); err != nil || len(a.Objects) != 1 {
 		t.Errorf("what-if: %v, %v", a, err)
 	}
 	_, err := v.Why(ctx, "1234")
-	if _, ok := err.(errUnknown); !ok || err.Error() != "nobody knows 1234" {
+	if !errors.Is(err, dashboard.ErrUnknown) || err.Error() != "nobody knows 1234" {
 		t.Errorf("why of what is unknown: %#v", err)
 	}
 	_, err = v.Plaintext(ctx)
 	if err == nil || err.Error() != "the fake is of a version that has no /plaintext: hasp down and hasp up, on a cluster hasp install, bring this one's" {
 		t.Errorf("a view that is not there: %v", err)
-	}
-}
-
-func TestEvents(t *testing.T) {
-	var stream string
-	for version := range 3 {
-		stream += fmt.Sprintf(": still here\n\nevent: facts\ndata: %d\n\n", version)
-	}
-	events, err := fakeViews{"GET /events": stream}.client(t).Events(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	last := uint64(0)
-	for version := range events {
-		if version < last {
-			t.Errorf("version %d after %d", version, last)
-		}
-		last = version
-	}
-	if last != 2 {
-		t.Errorf("the last version told is %d, want 2", last)
 	}
 }

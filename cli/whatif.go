@@ -133,7 +133,7 @@ the question could not be answered and 2 when it makes no sense.`,
 				return err
 			}
 			defer v.Close()
-			a, err := v.WhatIf(cmd.Context(), c.yaml(), c.namespace, remove)
+			a, err := v.WhatIfOf(cmd.Context(), c.yaml(), c.namespace, remove)
 			if err != nil {
 				return err
 			}
@@ -141,7 +141,7 @@ the question could not be answered and 2 when it makes no sense.`,
 				err = writeJSON(e.Out, a, "null")
 			} else {
 				width, _ := e.size()
-				err = writeAnswer(e.Out, a, time.Now(), width, e.colour())
+				err = writeAnswer(e.Out, &a, time.Now(), width, e.colour())
 			}
 			if err == nil && a.Hurt() {
 				err = exitError(hurtStatus)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hasp/dashboard"
 	"hasp/mesh"
 	"hasp/truth"
 )
@@ -64,7 +65,7 @@ hasp connections -o wide, and in the dashboard. It is the same at both ends.`,
 			if output == "json" {
 				return writeJSON(e.Out, p, "null")
 			}
-			return writePostmortem(e.Out, p, time.Now())
+			return writePostmortem(e.Out, &p, time.Now())
 		},
 	}
 	target.register(cmd)
@@ -77,10 +78,10 @@ hasp connections -o wide, and in the dashboard. It is the same at both ends.`,
 const whyPatience = 3 * time.Second
 
 // askWhy calls waiting when it has to wait.
-func askWhy(ctx context.Context, v *viewClient, id string, waiting func()) (*truth.Postmortem, error) {
+func askWhy(ctx context.Context, v *viewClient, id string, waiting func()) (truth.Postmortem, error) {
 	id = strings.ToLower(strings.TrimSpace(id))
 	p, unknown := v.Why(ctx, id)
-	if !errors.As(unknown, &errUnknown{}) {
+	if !errors.Is(unknown, dashboard.ErrUnknown) {
 		return p, unknown
 	}
 	waiting()
@@ -88,14 +89,14 @@ func askWhy(ctx context.Context, v *viewClient, id string, waiting func()) (*tru
 	defer stop()
 	events, err := v.Events(wait)
 	if err != nil {
-		return nil, unknown
+		return p, unknown
 	}
 	for range events { // the first comes at once
-		if p, err := v.Why(ctx, id); !errors.As(err, &errUnknown{}) {
+		if p, err := v.Why(ctx, id); !errors.Is(err, dashboard.ErrUnknown) {
 			return p, err
 		}
 	}
-	return nil, unknown
+	return p, unknown
 }
 
 // writePostmortem for a person.

@@ -26,7 +26,7 @@ const (
 )
 
 // Remote is a Backend over the views that a control plane serves on its admin
-// port or socket. Run it while it is used.
+// port or socket; the commands ask by it too. Run it while Changed is used.
 type Remote struct {
 	Client *http.Client // without a timeout, since it follows events
 	Base   string       // http://HOST
@@ -56,17 +56,40 @@ func (r *Remote) Run(ctx context.Context) {
 }
 
 func (r *Remote) follow(ctx context.Context) {
-	resp, err := r.ask(ctx, http.MethodGet, "/events", nil, nil)
+	events, err := r.Events(ctx)
 	if err != nil {
 		return // each page says so itself
 	}
-	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
-	for lines.Scan() {
-		if strings.HasPrefix(lines.Text(), "data:") {
-			r.wake()
-		}
+	for range events {
+		r.wake()
 	}
+}
+
+// Events tells that something changed, some times a second at most; the first
+// comes at once. The channel is closed when the control plane ends the stream or
+// ctx ends; what nobody took is one with the next.
+func (r *Remote) Events(ctx context.Context) (<-chan struct{}, error) {
+	resp, err := r.ask(ctx, http.MethodGet, "/events", nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	out := make(chan struct{}, 1)
+	go func() {
+		defer close(out)
+		defer resp.Body.Close()
+		// A line is "event: facts", "data: VERSION", a comment or empty.
+		lines := bufio.NewScanner(resp.Body)
+		for lines.Scan() {
+			if !strings.HasPrefix(lines.Text(), "data:") {
+				continue
+			}
+			select {
+			case out <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return out, nil
 }
 
 func (r *Remote) wake() {
@@ -132,17 +155,35 @@ func (r *Remote) Timeline(ctx context.Context) ([]truth.Change, error) {
 
 // WhatIf as a Backend's.
 func (r *Remote) WhatIf(ctx context.Context, yaml []byte) (truth.Answer, error) {
-	return call[truth.Answer](ctx, r, http.MethodPost, "/what-if", url.Values{"namespace": {r.Namespace}}, bytes.NewReader(yaml))
+	return r.WhatIfOf(ctx, yaml, r.Namespace, false)
+}
+
+// WhatIfOf a candidate that is applied or, with remove, deleted. Objects that do
+// not say their namespace are in the given one.
+func (r *Remote) WhatIfOf(ctx context.Context, yaml []byte, namespace string, remove bool) (truth.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	q := url.Values{"namespace": {namespace}}
+	if remove {
+		q.Set("delete", "true")
+	}
+	return Post[truth.Answer](ctx, r, "/what-if", q, bytes.NewReader(yaml))
 }
 
 func get[T any](ctx context.Context, r *Remote, path string, q url.Values) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	return call[T](ctx, r, http.MethodGet, path, q, nil)
+}
+
+// Post a question with a body, nil for none, to one of the views and read the
+// answer, as long as ctx lasts.
+func Post[T any](ctx context.Context, r *Remote, path string, q url.Values, body io.Reader) (T, error) {
+	return call[T](ctx, r, http.MethodPost, path, q, body)
 }
 
 func call[T any](ctx context.Context, r *Remote, method, path string, q url.Values, body io.Reader) (T, error) {
 	var out T
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
 	resp, err := r.ask(ctx, method, path, q, body)
 	if err != nil {
 		return out, err
@@ -167,7 +208,7 @@ func (r *Remote) ask(ctx context.Context, method, path string, q url.Values, bod
 	if err != nil {
 		var u *url.Error
 		if errors.As(err, &u) {
-			err = u.Err // its address means nothing to who reads the page
+			err = u.Err // its address means nothing to who reads this
 		}
 		return nil, fmt.Errorf("ask %s: %w", r.Name, err)
 	}
@@ -179,7 +220,7 @@ func (r *Remote) ask(ctx context.Context, method, path string, q url.Values, bod
 	said := strings.TrimSpace(string(text))
 	switch {
 	case resp.StatusCode == http.StatusNotFound && resp.Header.Get(versionHeader) == "":
-		return nil, fmt.Errorf("%s is of a version that has no %s; upgrade it", r.Name, path)
+		return nil, fmt.Errorf("%s is of a version that has no %s: hasp down and hasp up, on a cluster hasp install, bring this one's", r.Name, path)
 	case resp.StatusCode == http.StatusNotFound:
 		return nil, unknown{said}
 	case (resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusRequestEntityTooLarge) && said != "":

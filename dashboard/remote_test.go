@@ -111,12 +111,31 @@ func TestRemote(t *testing.T) {
 func TestRemoteAway(t *testing.T) {
 	old := httptest.NewServer(http.NotFoundHandler())
 	r := &dashboard.Remote{Client: old.Client(), Base: old.URL, Name: "the mesh in /x"}
-	if _, err := r.Facts(t.Context()); err == nil || err.Error() != "the mesh in /x is of a version that has no /facts; upgrade it" {
+	if _, err := r.Facts(t.Context()); err == nil || err.Error() != "the mesh in /x is of a version that has no /facts: hasp down and hasp up, on a cluster hasp install, bring this one's" {
 		t.Errorf("an old one: %v", err)
 	}
 	old.Close()
 	if _, err := r.Facts(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "ask the mesh in /x: ") || strings.Contains(err.Error(), "http://") {
 		t.Errorf("one that is away: %v", err)
+	}
+}
+
+// TestFollow: what was told is told, if only once for all, until the stream ends.
+func TestFollow(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, ": still here\n\n"+strings.Repeat("event: facts\ndata: 1\n\n", 3))
+	}))
+	defer srv.Close()
+	events, err := (&dashboard.Remote{Client: srv.Client(), Base: srv.URL}).Events(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for range events {
+		n++
+	}
+	if n < 1 || n > 3 {
+		t.Errorf("told %d times", n)
 	}
 }
 
