@@ -11,7 +11,6 @@ import (
 	"time"
 
 	alsv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -115,8 +114,7 @@ func (r *Relay) Run(ctx context.Context) error {
 }
 
 func (r *Relay) stream(ctx context.Context) error {
-	conn, err := connect(r.cfg.Target, r.cfg.TLS(), r.cfg.Dial,
-		grpc.WithMaxHeaderListSize(maxAnswer), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
+	conn, err := connectReports(r.cfg.Target, r.cfg.TLS(), r.cfg.Dial)
 	if err != nil {
 		return err
 	}
@@ -179,14 +177,5 @@ func (r *Relay) send(s *reports, report *mesh.Report) error {
 		r.cfg.Log.Warn("a report cannot be passed on", slog.String("node", report.Node), slog.Any("err", err))
 		return nil
 	}
-	stuck := time.AfterFunc(reportStuck, s.cancel)
-	for _, m := range messages {
-		if err = s.als.Send(m); err != nil {
-			break
-		}
-	}
-	if !stuck.Stop() {
-		return errStuck
-	}
-	return err
+	return s.write(messages)
 }

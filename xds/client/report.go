@@ -95,10 +95,14 @@ func (r *Reporter) Run(ctx context.Context) error {
 	return nil
 }
 
+// connectReports to a control plane that has next to nothing to answer.
+func connectReports(target string, cfg *tls.Config, dial dialFunc) (*grpc.ClientConn, error) {
+	return connect(target, cfg, dial, grpc.WithMaxHeaderListSize(maxAnswer), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
+}
+
 // stream is one connection, from dialling to its end.
 func (r *Reporter) stream(ctx context.Context) error {
-	conn, err := connect(r.cfg.Target, r.cfg.TLS(), r.cfg.Dial,
-		grpc.WithMaxHeaderListSize(maxAnswer), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
+	conn, err := connectReports(r.cfg.Target, r.cfg.TLS(), r.cfg.Dial)
 	if err != nil {
 		return err
 	}
@@ -175,8 +179,7 @@ func (s *reports) loop(ctx context.Context) error {
 	}
 }
 
-// send one report. It waits as long as the control plane does not read, within
-// reason.
+// send one report.
 func (s *reports) send(whole bool) error {
 	report := s.cfg.Source.Report(whole)
 	if report == nil {
@@ -188,6 +191,11 @@ func (s *reports) send(whole bool) error {
 	if err != nil {
 		return err
 	}
+	return s.write(messages)
+}
+
+// write waits as long as the control plane does not read, within reason.
+func (s *reports) write(messages []*alsv3.StreamAccessLogsMessage) (err error) {
 	stuck := time.AfterFunc(reportStuck, s.cancel)
 	for _, m := range messages {
 		if err = s.als.Send(m); err != nil {
