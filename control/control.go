@@ -301,7 +301,7 @@ func signal(c chan struct{}) {
 func (c *Control) ConfigFor(node string, peer spiffeid.ID) (*mesh.ProxyConfig, error) {
 	s := c.current.Load()
 	if s == nil {
-		return nil, fmt.Errorf("the control plane has not read the cluster yet")
+		return nil, errUnread
 	}
 	w := s.world
 	wl := w.Workload(node)

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,6 +28,8 @@ const (
 	// connection.
 	defaultLedgerDays = 30
 )
+
+var errUnread = errors.New("the control plane has not read the cluster yet")
 
 // facts is the book of what proxies report, behind a lock.
 type facts struct {
@@ -137,7 +140,7 @@ func (c *Control) MayReport(node string, peer spiffeid.ID) error {
 func (c *Control) mayReport(node string, peer spiffeid.ID) (*world.World, error) {
 	w := c.World()
 	if w == nil {
-		return nil, fmt.Errorf("the control plane has not read the cluster yet")
+		return nil, errUnread
 	}
 	wl := w.Workload(node)
 	switch {
@@ -158,7 +161,7 @@ func (c *Control) mayReport(node string, peer spiffeid.ID) (*world.World, error)
 func (c *Control) Facts() (*world.World, *truth.Facts, error) {
 	w := c.World()
 	if w == nil {
-		return nil, nil, fmt.Errorf("the control plane has not read the cluster yet")
+		return nil, nil, errUnread
 	}
 	return w, c.acknowledged(c.facts.at(w.Generation, time.Now())), nil
 }

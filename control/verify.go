@@ -54,7 +54,7 @@ func (c *Control) Verify(ctx context.Context, namespace string, names []string) 
 	defer c.verifying.Unlock()
 	s := c.current.Load()
 	if s == nil {
-		return nil, &viewError{http.StatusServiceUnavailable, "the control plane has not read the cluster yet"}
+		return nil, &viewError{http.StatusServiceUnavailable, errUnread.Error()}
 	}
 	chosen, err := choose(s.world.Workloads, namespace, names)
 	if err != nil {

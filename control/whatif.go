@@ -23,7 +23,7 @@ const maxCandidate = 4 << 20
 func (c *Control) WhatIf(manifests io.Reader, namespace string, remove bool) (truth.Answer, error) {
 	s := c.current.Load()
 	if s == nil {
-		return truth.Answer{}, errors.New("the control plane has not read the cluster yet")
+		return truth.Answer{}, errUnread
 	}
 	objects, err := source.ReadCandidate(manifests, "-")
 	if err != nil {
