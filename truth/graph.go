@@ -62,7 +62,7 @@ func (g *Graph) masthead() {
 		mutual, plain = add(mutual, e.MutualTLS), add(plain, e.Plaintext)
 	}
 	g.MutualTLS = 1
-	if mutual+plain > 0 {
+	if add(mutual, plain) > 0 {
 		g.MutualTLS = float64(mutual) / (float64(mutual) + float64(plain))
 	}
 	if len(g.Edges) > 0 {

@@ -185,3 +185,15 @@ func TestGraphDisagreement(t *testing.T) {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+// Whatever number a proxy makes up, plaintext that was seen is in the share.
+func TestGraphOfHugeNumbers(t *testing.T) {
+	w := build(t, town)
+	b := booked(t, w, "api-1")
+	mutual, plain := inEdge("shop/web-1", mesh.MutualTLS, noon, noon, 1<<63), inEdge("shop/legacy-1", mesh.Plaintext, noon, noon, 1<<63)
+	take(t, b, w, report("api-1", after(time.Second), nil, mutual, plain), after(time.Second))
+	g := truth.GraphOf(w, b.Facts(1, after(2*time.Second)), time.Minute)
+	if g.MutualTLS != 0.5 || g.Lock != truth.LockPartial {
+		t.Errorf("%v of it is mutual TLS, %s", g.MutualTLS, g.Lock)
+	}
+}
