@@ -84,7 +84,8 @@ func (s *saver) save(f *facts) {
 	s.saved = version
 }
 
-// maxLedger bounds what is read back, in bytes: far more than the book holds.
+// maxLedger bounds the file, in bytes: far more than the book of an honest mesh
+// holds. A cluster's is on a volume of a size.
 const maxLedger = 256 << 20
 
 // LedgerFile is a Ledger in a file that only its owner may read.
@@ -107,8 +108,12 @@ func (l LedgerFile) Load() ([]byte, error) {
 	return data, err
 }
 
-// Save implements Ledger: whoever reads finds the old one or the new one.
+// Save implements Ledger: whoever reads finds the old one or the new one. What
+// could not be read back is not written: the old one is better than none.
 func (l LedgerFile) Save(data []byte) error {
+	if len(data) > maxLedger {
+		return fmt.Errorf("the ledger would have %d MiB, and %s may have %d: some workloads report lines without end", len(data)>>20, l, maxLedger>>20)
+	}
 	fresh := string(l) + ".new"
 	f, err := os.OpenFile(fresh, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
