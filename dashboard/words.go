@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
 	"math"
@@ -190,11 +191,7 @@ func origin(o mesh.Origin) string { return o.String() }
 
 // partyName is how a party is called: by its pod, else by its address.
 func partyName(p truth.Party) string {
-	switch {
-	case p.Workload != "":
-		return p.Workload
-	}
-	return p.String()
+	return cmp.Or(p.Workload, p.String())
 }
 
 func partyHref(p truth.Party) string {

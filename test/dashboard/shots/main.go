@@ -20,6 +20,10 @@ import (
 )
 
 func main() {
+	if len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: shots DIR [NAME [URL]]")
+		os.Exit(2)
+	}
 	out := os.Args[1]
 	only := ""
 	if len(os.Args) > 2 {
