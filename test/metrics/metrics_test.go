@@ -52,11 +52,11 @@ type question struct {
 
 var questions = []question{
 	{"requests, as the client counts them", `sum by (response_code, connection_security_policy) (istio_requests_total{reporter="source",` + web + `,` + buyer + `})`,
-		"response_code,connection_security_policy", false, []string{"200 mutual_tls 20", "404 mutual_tls 3"}},
+		"response_code,connection_security_policy", false, []string{"200 mutual_tls 20", "404 mutual_tls 10"}},
 	{"requests, as the server counts them", `sum by (source_workload, source_principal, response_code, connection_security_policy) (istio_requests_total{reporter="destination",` + web + `})`,
 		"source_workload,source_principal,response_code,connection_security_policy", false, []string{
 			"buyer spiffe://cluster.local/ns/shop/sa/default 200 mutual_tls 20",
-			"buyer spiffe://cluster.local/ns/shop/sa/default 404 mutual_tls 3",
+			"buyer spiffe://cluster.local/ns/shop/sa/default 404 mutual_tls 10",
 			"stranger unknown 200 none 15"}},
 	{"Kiali: the graph's HTTP edges", `sum(rate(istio_requests_total{reporter="source",source_workload_namespace="shop",` + web + `}[5m])) by (` + kiali + `,request_protocol,response_code,grpc_response_status,response_flags) > 0`,
 		kiali + ",request_protocol,response_code,response_flags", true, []string{kialiEdge + " http 200 -", kialiEdge + " http 404 -"}},
@@ -66,7 +66,7 @@ var questions = []question{
 		"source_workload,destination_principal,connection_security_policy", true, []string{
 			"buyer spiffe://cluster.local/ns/shop/sa/default mutual_tls", "stranger unknown none"}},
 	{"Kiali: the padlocks of TCP", `sum by (source_workload,connection_security_policy) (istio_tcp_connections_opened_total{reporter="destination",` + web + `,request_protocol="tcp"})`,
-		"source_workload,connection_security_policy", false, []string{"buyer mutual_tls 4"}},
+		"source_workload,connection_security_policy", false, []string{"buyer mutual_tls 10"}},
 	{"Kiali: response times", `histogram_quantile(0.95, sum(rate(istio_request_duration_milliseconds_bucket{reporter="source",` + web + `}[5m])) by (le,source_workload,destination_service_name)) > 0`,
 		"source_workload,destination_service_name", true, []string{"buyer web"}},
 	{"Grafana: global success rate", `sum(increase(istio_requests_total{reporter="source",response_code!~"4.*",` + web + `}[5m])) / sum(increase(istio_requests_total{reporter="source",` + web + `}[5m])) < 1`,
