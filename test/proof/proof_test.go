@@ -58,13 +58,23 @@ var phases = []phase{
 }
 
 // table gathers what the command says, over time: the mesh forgets, the last word
-// about a connection stays.
-type table map[string]told
+// about a connection stays. Rows are the server's where the server told, and the
+// client's, by its own number, where it has not (yet).
+type table struct{ server, client map[end]told }
 
-// told is a row, and the server's number of it when the server told too.
+// end is a row of a proxy, which keeps its number while its trace may change: a
+// connection is named anew when it turns out to be TLS.
+type end struct {
+	Node string
+	ID   uint64
+}
+
 type told struct {
-	id  uint64
-	row json.RawMessage
+	Trace                   string
+	End                     time.Time
+	Source                  struct{ Workload string }
+	AtSource, AtDestination *end
+	raw                     json.RawMessage
 }
 
 // gather asks the mesh once more, and returns how many connections of each client
@@ -79,29 +89,42 @@ func (tb table) gather(t *testing.T, m *meshtest.Mesh) map[string]int {
 	}
 	ended := map[string]int{}
 	for _, raw := range rows {
-		var row struct {
-			Trace         string
-			End           time.Time
-			Source        struct{ Workload string }
-			AtDestination *struct{ ID uint64 }
-		}
+		row := told{raw: raw}
 		if err := json.Unmarshal(raw, &row); err != nil {
 			t.Fatal(err)
 		}
-		key := row.Trace
-		if at := row.AtDestination; at != nil {
-			if !row.End.IsZero() {
-				ended[row.Source.Workload]++
-			}
-			if was := tb[key].id; was != 0 && was != at.ID {
-				key = fmt.Sprint(key, " ", at.ID) // ports that were used again
-			}
-			tb[key] = told{at.ID, raw}
-		} else if tb[key].id == 0 { // the server has not told yet
-			tb[key] = told{0, raw}
+		if row.AtDestination == nil {
+			tb.client[*row.AtSource] = row
+			continue
+		}
+		if !row.End.IsZero() {
+			ended[row.Source.Workload]++
+		}
+		// A client that is gone is forgotten before its server is.
+		if was := tb.server[*row.AtDestination]; was.AtSource == nil || row.AtSource != nil || was.End.IsZero() {
+			tb.server[*row.AtDestination] = row
 		}
 	}
 	return ended
+}
+
+// rows are all connections, once each.
+func (tb table) rows() []json.RawMessage {
+	joined, traces := map[end]bool{}, map[string]bool{}
+	var out []json.RawMessage
+	for _, r := range tb.server {
+		out = append(out, r.raw)
+		traces[r.Trace] = true
+		if r.AtSource != nil {
+			joined[*r.AtSource] = true
+		}
+	}
+	for e, r := range tb.client {
+		if !joined[e] && !traces[r.Trace] {
+			out = append(out, r.raw)
+		}
+	}
+	return out
 }
 
 // reportedWithin is far more than the second that a report takes.
@@ -123,7 +146,7 @@ func TestProof(t *testing.T) {
 	v4, v6 := m.ServiceIPs(t, "server")
 	page := m.Status(t).Page
 	pods := map[netip.Addr]string{}
-	seen := table{}
+	seen := table{map[end]told{}, map[end]told{}}
 	number := 0
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -188,11 +211,7 @@ func TestProof(t *testing.T) {
 		t.Fatalf("the capture lost %d packets: what it did not see proves nothing", report.Dropped)
 	}
 
-	rows := make([]json.RawMessage, 0, len(seen))
-	for _, r := range seen {
-		rows = append(rows, r.row)
-	}
-	input, err := json.Marshal(map[string]any{"capture": report, "rows": rows, "pods": pods, "ports": []int{8080, 8082, 8443, 9001, 9002, 9090}})
+	input, err := json.Marshal(map[string]any{"capture": report, "rows": seen.rows(), "pods": pods, "ports": []int{8080, 8082, 8443, 9001, 9002, 9090}})
 	if err != nil {
 		t.Fatal(err)
 	}
