@@ -74,6 +74,7 @@ func Daemon(ctx context.Context, log *slog.Logger) error {
 		err = d.run(ctx)
 	}
 	if err != nil {
+		d.log.Error("the mesh ends", slog.Any("error", err)) // hasp up may be gone
 		d.report.Encode(message{Error: err.Error()})
 	}
 	out.Close()

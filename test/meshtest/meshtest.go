@@ -68,7 +68,7 @@ func (m *Mesh) stop(t testing.TB) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if t.Failed() {
-		said := m.Log(t, "level=")
+		said := m.Log(t, "") // a panic has no level
 		said = slices.DeleteFunc(said, func(s string) bool { return strings.Contains(s, "level=INFO") && strings.Contains(s, " from=") })
 		t.Logf("the end of the daemon's log:\n%s", strings.Join(said[max(0, len(said)-40):], "\n"))
 	}
