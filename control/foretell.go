@@ -2,6 +2,7 @@ package control
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -97,7 +98,7 @@ func partyName(p truth.Party) string {
 	case p.Address != "":
 		return p.Address
 	}
-	return p.Identity
+	return cmp.Or(p.Identity, p.String())
 }
 
 // serverName is NAME.NAMESPACE:PORT of a service, when it is known by one.
