@@ -5,6 +5,7 @@ package crash
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -112,6 +113,15 @@ func TestKillForeground(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		cmd := m.Cmd(ctx, "hasp", "up", "--foreground", "--app", "none", "--project", meshtest.Project)
+		var said bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &said, &said
+		defer func() {
+			if t.Failed() {
+				cancel()
+				cmd.Wait()
+				t.Logf("it said:\n%s", &said)
+			}
+		}()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
