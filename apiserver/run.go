@@ -95,7 +95,8 @@ func (s *Server) build(ctx context.Context, servers []string) (prepared, error) 
 		return nil, fmt.Errorf("custom resources: %w", err)
 	}
 	p := front.PrepareRun()
-	return p, mergeOpenAPI(core, front)
+	mergeOpenAPI(core, front)
+	return p, nil
 }
 
 func newFront(base *genericapiserver.Config, etcd *genericoptions.EtcdOptions, core *core) (*genericapiserver.GenericAPIServer, error) {
