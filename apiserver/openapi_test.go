@@ -30,7 +30,7 @@ func TestDocumentsAreBuiltOneAtATime(t *testing.T) {
 		w.Route(w.GET("/pods").To(nothing).Operation(fmt.Sprint("readPods", i)).Returns(200, "OK", corev1.Pod{}))
 		services = append(services, w)
 	}
-	for range 20 {
+	for range 100 {
 		cfg := genericapiserver.DefaultOpenAPIV3Config(defs, openapinamer.NewDefinitionNamer(scheme))
 		var wg sync.WaitGroup
 		for path, doc := range documentsOf(services, cfg, paths...) {
