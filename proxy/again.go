@@ -72,18 +72,18 @@ func safe(method string) bool {
 // again sends the first request of an HTTP connection to another endpoint, when
 // the one it was sent to went away without a byte of an answer: a workload that
 // ends resets what its kernel took for it and it never accepted. It returns the
-// two sides to go on with, or nil when there is nothing to be done.
-func (p *Proxy) again(r *row, o *observer, up *relay.Side, dst netip.AddrPort, broke error) (client, next *relay.Side) {
+// upstream to go on with, or nil when there is nothing to be done.
+func (p *Proxy) again(r *row, o *observer, client, up *relay.Side, dst netip.AddrPort, broke error) (next *relay.Side) {
 	var e *relay.Error
 	if o.http == nil || o.http.requests() > 1 || r.meter.Sent.Load() > 0 || !errors.As(broke, &e) || !e.Upstream {
-		return nil, nil
+		return nil
 	}
 	request := o.kept.request()
 	s := p.settings.Load()
 	c := s.route(dst)
 	failed := r.snapshot().Upstream
 	if request == nil || c == nil || !p.hasAnother(c, dst, failed) {
-		return nil, nil
+		return nil
 	}
 	up.Reset()
 	p.health.failed(failed.String())
@@ -94,16 +94,17 @@ func (p *Proxy) again(r *row, o *observer, up *relay.Side, dst netip.AddrPort, b
 		p.leave(r.attempt(), mesh.StageHandshake, err)
 		first.facts.Why = "tried another: " + err.Error()
 		r.goBack(first)
-		return nil, nil
+		return nil
 	}
 	p.leave(first, mesh.StageAnswer, broke)
 	r.triedBefore([]error{broke})
 	if !p.settle(r) {
-		return nil, nil
+		return nil
 	}
 	p.metrics.again.Inc()
 	r.meter.Received.Store(0)
-	return relay.TCP(r.client, request), next
+	client.Again(request)
+	return next
 }
 
 // hasAnother tells whether a cluster has an endpoint besides the one that

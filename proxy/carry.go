@@ -10,30 +10,42 @@ import (
 	"hasp/proxy/relay"
 )
 
-// carry moves the bytes of a connection that was let in, until it ends.
+// carry has the bytes of a connection moved that was let in, until it ends. It
+// does not wait for that.
 func (p *Proxy) carry(r *row, client, up *relay.Side) {
 	o := p.observe(r, p.metrics.identify(r, p.settings.Load()))
-	err := p.cfg.Relay.Relay(client, up, &r.meter, o)
-	p.passedProbe(r, o)
-	p.finish(r, client, up, err)
+	p.start(r, client, up, o, func(err error) {
+		p.passedProbe(r, o)
+		p.finish(r, client, up, err)
+	})
 }
 
 // carryTo is carry for a connection to dst that may be made to another endpoint
-// while nothing came of the first.
-func (p *Proxy) carryTo(r *row, client, up *relay.Side, dst netip.AddrPort) {
-	for left := maxAgain; ; left-- {
-		o := p.observe(r, p.metrics.identify(r, p.settings.Load()))
-		o.kept = new(kept)
-		err := p.cfg.Relay.Relay(client, up, &r.meter, o)
-		if err != nil && left > 0 {
-			if c, next := p.again(r, o, up, dst, err); next != nil {
-				client, up = c, next
-				continue
+// while nothing came of the first, some times at most.
+func (p *Proxy) carryTo(r *row, client, up *relay.Side, dst netip.AddrPort, times int) {
+	o := p.observe(r, p.metrics.identify(r, p.settings.Load()))
+	o.kept = new(kept)
+	p.start(r, client, up, o, func(err error) {
+		if err != nil && times > 0 {
+			if next := p.again(r, o, client, up, dst, err); next != nil {
+				p.carryTo(r, client, next, dst, times-1)
+				return
 			}
 		}
 		p.finish(r, client, up, err)
+	})
+}
+
+// start hands a connection to the relay; over is called when it is done, within
+// the connection's frame.
+func (p *Proxy) start(r *row, client, up *relay.Side, o *observer, over func(error)) {
+	if !r.carriedBy(client, up) { // cut meanwhile: both are reset
 		return
 	}
+	r.frames.Add(1)
+	p.cfg.Relay.Start(client, up, &r.meter, o, func(err error) {
+		p.frame(r, func() { over(err) })
+	})
 }
 
 // finish ends a connection that was carried; err is what broke it.
@@ -100,7 +112,7 @@ type observer struct {
 }
 
 // FromClient implements relay.Observer.
-func (o *observer) FromClient(p []byte) {
+func (o *observer) FromClient(p []byte) <-chan struct{} {
 	o.probe.Store(nil)
 	if o.fresh.Load() {
 		o.fresh.Store(false)
@@ -122,12 +134,14 @@ func (o *observer) FromClient(p []byte) {
 		o.uncounted = false
 		o.p.count(o.row)
 	}
-	if o.http != nil {
-		if o.kept != nil {
-			o.kept.add(p)
-		}
-		o.http.fromClient(p)
+	if o.http == nil {
+		return nil
 	}
+	hold := o.http.fromClient(p)
+	if hold == nil && o.kept != nil {
+		o.kept.add(p)
+	}
+	return hold
 }
 
 // Finished implements relay.Observer.

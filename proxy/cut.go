@@ -208,7 +208,11 @@ func (r *row) cutOff(s *settings, inOrder bool) bool {
 	f.Allowed = false
 	f.Why = v.Why
 	f.Mode, f.Rule, f.Generation = v.Mode, v.Rule, s.config.Generation
-	if inOrder && r.client != nil {
+	switch {
+	case !inOrder:
+	case r.sides[0] != nil:
+		r.sides[0].Close()
+	case r.client != nil:
 		r.client.Close()
 	}
 	r.closeSockets(true)

@@ -99,7 +99,7 @@ func FuzzHTTPObserver(f *testing.F) {
 			for _, dir := range []struct {
 				p    []byte
 				feed func([]byte)
-			}{{client, w.fromClient}, {server, w.fromUpstream}} {
+			}{{client, func(p []byte) { w.fromClient(p) }}, {server, w.fromUpstream}} {
 				p := dir.p
 				if cut > 0 && cut < len(p) {
 					dir.feed(p[:cut])

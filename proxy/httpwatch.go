@@ -61,23 +61,19 @@ func newHTTPWatch(now func() time.Time, emit func(exchange)) *httpWatch {
 	return w
 }
 
-// fromClient returns when the bytes may pass on.
-func (w *httpWatch) fromClient(p []byte) {
+// fromClient takes what the client says, or returns what it has to wait for.
+func (w *httpWatch) fromClient(p []byte) (hold <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for {
-		shut, over := w.gate.state()
-		if over {
-			return // these bytes reach nobody
-		}
-		if shut == nil {
-			break
-		}
-		w.mu.Unlock()
-		<-shut
-		w.mu.Lock()
+	shut, over := w.gate.state()
+	switch {
+	case over: // these bytes reach nobody
+	case shut != nil:
+		return shut
+	default:
+		w.feed(&w.request, p)
 	}
-	w.feed(&w.request, p)
+	return nil
 }
 
 func (w *httpWatch) fromUpstream(p []byte) {

@@ -36,7 +36,7 @@ func (p *Proxy) outbound(r *row) {
 	if !p.settle(r) {
 		return
 	}
-	p.carryTo(r, client, up, dst)
+	p.carryTo(r, client, up, dst, maxAgain)
 }
 
 // goesTo notes the cluster that a connection is for.

@@ -22,14 +22,17 @@ type row struct {
 	account account
 	told    told
 	carries atomic.Int32 // requests of a gateway
+	frames  atomic.Int32 // goroutines that are, or will be, about it (Proxy.frame)
 	// revision grows with every change of facts.
 	revision atomic.Uint32
 
 	mu       sync.Mutex
 	facts    mesh.Connection
 	upstream *net.TCPConn
-	watch    *httpWatch // on HTTP ports, from when bytes move
-	series   *series    // its counters, from when it was let in
+	// sides are what the relay has, which owns the sockets from then on.
+	sides  [2]*relay.Side
+	watch  *httpWatch // on HTTP ports, from when bytes move
+	series *series    // its counters, from when it was let in
 	// upstreamBroke is set when it ended because of the upstream.
 	upstreamBroke bool
 	orderly       bool // ended by both peers in order
@@ -128,7 +131,28 @@ func (r *row) end(now time.Time) mesh.Connection {
 	return r.merged()
 }
 
+// carriedBy notes that a relay is about to move the bytes between two sides;
+// false when the connection was cut meanwhile.
+func (r *row) carriedBy(client, up *relay.Side) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cut {
+		return false
+	}
+	r.sides = [2]*relay.Side{client, up}
+	return true
+}
+
 func (r *row) closeSockets(reset bool) {
+	for _, s := range r.sides {
+		switch {
+		case s == nil:
+		case reset:
+			s.Reset()
+		default:
+			s.Close()
+		}
+	}
 	for _, c := range []*net.TCPConn{r.client, r.upstream} {
 		switch {
 		case c == nil:

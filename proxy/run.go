@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"hasp/proxy/relay"
 )
 
 var (
@@ -115,9 +113,5 @@ func (r *row) reset(why string) {
 	r.cut = true
 	r.facts.Why = why
 	r.letGo()
-	for _, c := range []*net.TCPConn{r.client, r.upstream} {
-		if c != nil {
-			relay.Reset(c)
-		}
-	}
+	r.closeSockets(true)
 }

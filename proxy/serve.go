@@ -51,28 +51,41 @@ func (p *Proxy) serve(ctx context.Context, ln net.Listener, dir mesh.Direction, 
 			c.Close()
 			return fmt.Errorf("proxy: the %s listener is not a TCP listener but gave a %T", dir, c)
 		}
-		p.conns.Go(func() { p.handle(tcp, dir, handle) })
+		p.conns.Add(1)
+		go p.handle(tcp, dir, handle)
 	}
 }
 
-// handle is the frame around one connection: its row is made first and ended
-// last, whatever happens in between.
+// handle enters a connection, whose row is made first and ended last, whatever
+// happens in between.
 func (p *Proxy) handle(c *net.TCPConn, dir mesh.Direction, do func(*row)) {
 	r := p.table.open(dir, c, p.cfg.Now())
 	if r == nil {
 		p.metrics.overload.Inc()
 		relay.Reset(c)
+		p.conns.Done()
 		return
 	}
 	p.facts.poke()
+	r.frames.Add(1)
+	p.frame(r, func() { do(r) })
+}
+
+// frame is around whatever a goroutine does for a connection. There is one until
+// the relay has it, and another when the relay is done; the last ends it.
+func (p *Proxy) frame(r *row, do func()) {
 	defer func() {
-		if v := recover(); v != nil {
+		v := recover()
+		if v != nil {
 			p.log.Error("a connection's goroutine panicked", slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
 			p.refuse(r, mesh.StagePolicy, errBug)
 		}
-		p.end(r)
+		if r.frames.Add(-1) == 0 {
+			p.end(r)
+			p.conns.Done()
+		}
 	}()
-	do(r)
+	do()
 }
 
 var errBug = errors.New("the proxy failed: a bug")

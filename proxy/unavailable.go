@@ -65,7 +65,9 @@ func hearRequest(w *httpWatch, client *relay.Side) bool {
 	for w.requests() == 0 {
 		n, err := client.Read(buf)
 		if n > 0 {
-			w.fromClient(buf[:n])
+			for hold := w.fromClient(buf[:n]); hold != nil; hold = w.fromClient(buf[:n]) {
+				<-hold
+			}
 		}
 		if err != nil || w.stopped() {
 			break

@@ -1,9 +1,9 @@
 // Package relay moves bytes between the two connections of a proxy: the one it
 // accepted and the one it dialled. It knows nothing of policy.
 //
-// Wrap each connection in a [Side] ([TCP], [TLS]) and call [Portable.Relay]; it
-// returns when both directions have ended. [Relayer] is the whole contract, so
-// that a faster implementation can stand in for the portable one.
+// Wrap each connection in a [Side] ([TCP], [TLS]) and hand both to a [Relayer],
+// which says when both directions have ended. That is the whole contract, so that
+// a faster implementation can stand in for [Portable].
 package relay
 
 import (
@@ -16,7 +16,8 @@ import (
 )
 
 // Relayer moves bytes both ways between client (the side that opened the
-// connection) and upstream until both have ended.
+// connection) and upstream until both have ended. Start returns at once and has
+// done called once, in a goroutine of its own.
 //
 // End of stream travels as a half-close, TLS close_notify and TCP FIN turning
 // into each other. A nil error means that both directions ended in order; the
@@ -25,14 +26,23 @@ import (
 // both sides, as a rule with [Side.Reset], so that a reset travels on as a
 // reset. Closing or resetting a side from elsewhere ends the relay at once.
 type Relayer interface {
-	Relay(client, upstream *Side, m *Meter, o Observer) error
+	Start(client, upstream *Side, m *Meter, o Observer, done func(error))
+}
+
+// Run starts a relay and waits for its end.
+func Run(r Relayer, client, upstream *Side, m *Meter, o Observer) error {
+	over := make(chan error, 1)
+	r.Start(client, upstream, m, o, func(err error) { over <- err })
+	return <-over
 }
 
 // Observer sees the bytes on their way. The calls for one direction come in
 // order and never at the same time, those for the two directions may. An
 // observer must not change or keep p, and must be quick.
 type Observer interface {
-	FromClient(p []byte)
+	// FromClient returns nil when p may pass on. Otherwise p waits until the
+	// channel is closed, and is then shown again; no more is read meanwhile.
+	FromClient(p []byte) (hold <-chan struct{})
 	FromUpstream(p []byte)
 	// Finished is true once the observer wants no more bytes; they may then
 	// travel without coming into the process. It is asked from both directions.
@@ -85,12 +95,21 @@ func (e *Error) Unwrap() error { return e.Err }
 // buffer for a plain TCP side that is silent, and a small one for a TLS side.
 type Portable struct{}
 
-// Relay implements [Relayer].
-func (Portable) Relay(client, upstream *Side, m *Meter, o Observer) error {
+// Start implements [Relayer].
+func (Portable) Start(client, upstream *Side, m *Meter, o Observer, done func(error)) {
+	go func() { done(relay(client, upstream, m, o)) }()
+}
+
+func relay(client, upstream *Side, m *Meter, o Observer) error {
 	up := &direction{src: client, dst: upstream, count: &m.Received, seen: &m.lastSeen}
 	down := &direction{src: upstream, dst: client, fromUpstream: true, count: &m.Sent, seen: &m.lastSeen}
 	if o != nil {
-		up.observe, down.observe = o.FromClient, o.FromUpstream
+		up.observe = func(p []byte) {
+			for hold := o.FromClient(p); hold != nil; hold = o.FromClient(p) {
+				<-hold
+			}
+		}
+		down.observe = o.FromUpstream
 		up.finished, down.finished = o.Finished, o.Finished
 		if e, ok := o.(Ender); ok {
 			down.ended = e.UpstreamEnded

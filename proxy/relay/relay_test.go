@@ -85,7 +85,7 @@ func selfSigned(t testing.TB) tls.Certificate {
 func start(client, upstream *Side, m *Meter, o Observer) <-chan error {
 	done := make(chan error, 1)
 	go func() {
-		err := Portable{}.Relay(client, upstream, m, o)
+		err := Run(Portable{}, client, upstream, m, o)
 		if err != nil {
 			client.Reset()
 			upstream.Reset()
@@ -272,8 +272,18 @@ type record struct {
 	client, up bytes.Buffer
 }
 
-func (r *record) FromClient(p []byte)   { r.mu.Lock(); defer r.mu.Unlock(); r.client.Write(p) }
-func (r *record) FromUpstream(p []byte) { r.mu.Lock(); defer r.mu.Unlock(); r.up.Write(p) }
+func (r *record) FromClient(p []byte) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.client.Write(p)
+	return nil
+}
+
+func (r *record) FromUpstream(p []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.up.Write(p)
+}
 
 func (r *record) Finished() bool { return false }
 

@@ -36,6 +36,13 @@ func TLS(c *tls.Conn, s *Socket, wholeEnd bool) *Side {
 	return side
 }
 
+// Again is the side for another relay, after one that failed: the first bytes of
+// it are p, which were read before.
+func (s *Side) Again(p []byte) *Side {
+	s.head = p
+	return s
+}
+
 // Read reads what the peer sent, the head first.
 func (s *Side) Read(p []byte) (int, error) {
 	if len(s.head) > 0 {
