@@ -48,8 +48,13 @@ func (s *Sealer) Due() bool { return s.h.seq >= s.h.suite.due }
 
 // Update seals a KeyUpdate into b, which has room for UpdateSize, and goes on
 // with the next keys. It is sent because it is Due, or as the answer to one that
-// asks for it; request asks the peer to do the same.
+// asks for it; request asks the peer to do the same. After an alert there is
+// nothing to seal any more, so it makes a record of no bytes, and no error: the
+// peer may go on with new keys of its own.
 func (s *Sealer) Update(b []byte, request bool) (int, error) {
+	if s.ended {
+		return 0, nil
+	}
 	if s.h.aead == nil {
 		return 0, errWiped
 	}
@@ -60,11 +65,12 @@ func (s *Sealer) Update(b []byte, request bool) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("record: the next keys: %w", err)
 	}
-	b[HeaderLen], b[HeaderLen+1], b[HeaderLen+2], b[HeaderLen+3], b[HeaderLen+4] = msgKeyUpdate, 0, 0, 1, 0
+	msg := [5]byte{msgKeyUpdate, 0, 0, 1}
 	if request {
-		b[HeaderLen+4] = 1
+		msg[4] = 1
 	}
-	n, err := s.Seal(b, 5, TypeHandshake)
+	copy(b[HeaderLen:], msg[:])
+	n, err := s.Seal(b, len(msg), TypeHandshake)
 	if err != nil {
 		next.wipe()
 		return 0, err

@@ -19,11 +19,10 @@ type Secrets struct {
 	p *pair
 }
 
-// pair is behind a pointer, as half is.
 type pair struct {
-	random         [32]byte // of the ClientHello, as the log's name of a connection
-	client, server secret
-	spoiled        bool // by lines of more than one connection
+	random         [32]byte // of the ClientHello, the log's name of a connection
+	spoiled        bool     // by lines of more than one
+	client, server *secret  // pointers for material's reason
 }
 
 // Write takes lines of the key log and keeps what it is there for. What it does
@@ -43,18 +42,16 @@ func (s *Secrets) line(b []byte) {
 	if !isClient && string(label) != "SERVER_TRAFFIC_SECRET_0" {
 		return
 	}
-	var (
-		r [32]byte
-		v secret
-	)
-	defer v.wipe()
-	if v.n = len(value) / 2; v.n != sha256.Size && v.n != sha512.Size384 || len(random) != 2*len(r) {
+	var r [32]byte
+	v := &secret{n: len(value) / 2}
+	if v.n != sha256.Size && v.n != sha512.Size384 || len(random) != 2*len(r) {
 		return
 	}
 	if _, err := hex.Decode(r[:], random); err != nil {
 		return
 	}
 	if n, err := hex.Decode(v.b[:], value); err != nil || n != v.n {
+		v.wipe()
 		return
 	}
 	if s.p == nil {
@@ -64,7 +61,8 @@ func (s *Secrets) line(b []byte) {
 	if isClient {
 		to = &s.p.client
 	}
-	if s.p.random != r || to.n > 0 {
+	if s.p.random != r || *to != nil {
+		v.wipe()
 		s.p.spoiled = true
 		return
 	}
@@ -86,10 +84,10 @@ func (s *Secrets) Keys(suite uint16, client bool) (*Opener, *Sealer, error) {
 		return nil, nil, errors.New("record: the handshake logged no traffic secrets: is Secrets its KeyLogWriter?")
 	case s.p.spoiled:
 		return nil, nil, errors.New("record: the secrets are of more than one connection: each needs Secrets of its own")
-	case s.p.client.n != u.secret || s.p.server.n != u.secret:
+	case !s.p.fits(u):
 		return nil, nil, fmt.Errorf("record: the traffic secrets do not fit %s", tls.CipherSuiteName(suite))
 	}
-	in, out := &s.p.client, &s.p.server
+	in, out := s.p.client, s.p.server
 	if client {
 		in, out = out, in
 	}
@@ -104,10 +102,19 @@ func (s *Secrets) Keys(suite uint16, client bool) (*Opener, *Sealer, error) {
 	return &Opener{h: opens, messages: messages{client: client}}, &Sealer{h: seals}, nil
 }
 
+func (p *pair) fits(u *suite) bool {
+	return p.client != nil && p.client.n == u.secret && p.server != nil && p.server.n == u.secret
+}
+
 // Wipe forgets the secrets, for a connection that needs them no more.
 func (s *Secrets) Wipe() {
-	if s.p != nil {
-		*s.p = pair{}
-		s.p = nil
+	if s.p == nil {
+		return
 	}
+	for _, v := range []*secret{s.p.client, s.p.server} {
+		if v != nil {
+			v.wipe()
+		}
+	}
+	s.p = nil
 }

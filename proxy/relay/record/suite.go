@@ -55,12 +55,18 @@ func newGCM(key []byte) (cipher.AEAD, error) {
 // could come twice.
 const maxSeq = 1 << 48
 
-// half is one direction of a connection. It is always behind a pointer, which is
-// all that prints of it inside of other structs.
+// half is one direction of a connection.
 type half struct {
-	suite  *suite
-	aead   cipher.AEAD
-	seq    uint64
+	suite *suite
+	aead  cipher.AEAD
+	seq   uint64
+	*material
+}
+
+// material is what nobody may see. It is two pointers away from what this package
+// gives out: fmt follows the first one, inside of whatever struct it may be, when
+// it is told to print with a verb that does not fit.
+type material struct {
 	iv     [12]byte
 	nonce  [12]byte // of the record in hand, here to be no garbage
 	secret secret   // what the next keys are made of
@@ -74,9 +80,10 @@ type secret struct {
 }
 
 func (s *secret) bytes() []byte { return s.b[:s.n] }
+func (s *secret) wipe()         { *s = secret{} }
 
 func newHalf(u *suite, s *secret) (*half, error) {
-	h := &half{suite: u, secret: *s}
+	h := &half{suite: u, material: &material{secret: *s}}
 	key, err := expand(u, s, "key", u.key)
 	if err != nil {
 		return nil, err
@@ -125,6 +132,8 @@ func (h *half) use() []byte {
 	return h.nonce[:]
 }
 
-func (s *secret) wipe() { *s = secret{} }
-
-func (h *half) wipe() { *h = half{suite: h.suite} }
+// wipe leaves a half that can do nothing.
+func (h *half) wipe() {
+	*h.material = material{}
+	h.aead, h.seq = nil, 0
+}
