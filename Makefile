@@ -17,7 +17,7 @@ TAG ?= $(shell sed -n 's/^appVersion: *"*\([^"]*\)"*$$/\1/p' deploy/hasp/Chart.y
 # The Kubernetes of the tests, a module of its own.
 CLUSTER := test/kube/cluster
 
-.PHONY: help build images demo test deps unit ladder kube-cluster kube test-kube lint golden gen fuzz proof bench clean
+.PHONY: help build images demo test deps unit ladder kube-cluster kube test-kube lint golden gen fuzz proof bench bench-go clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -94,7 +94,10 @@ fuzz: ## every fuzz target for FUZZTIME
 proof: build ## some hundred connections beside a packet capture: how many disagree?
 	$(GO) test -count=1 -v -run TestProof ./test/proof
 
-bench: ## benchmarks
+bench: ## what a pair of sidecars costs, beside haproxy, nginx and others (about 15 minutes; ARGS="-only haproxy-tcp,hasp")
+	$(GO) run ./test/bench $(ARGS)
+
+bench-go: ## the micro-benchmarks
 	$(GO) test -run '^$$' -bench . -skip Reporting -benchmem ./proxy/... ./policy/... ./compile/... ./xds/...
 	$(GO) test -run '^$$' -bench Reporting -benchtime 10s ./proxy
 

@@ -7,7 +7,8 @@ set -eu
 packages='curl python3 nodejs redis-server redis-tools postgresql postgresql-client
 mariadb-server mariadb-client nftables iproute2 util-linux procps openssl
 containerd runc containernetworking-plugins iptables conntrack
-chromium fonts-dejavu-core prometheus'
+chromium fonts-dejavu-core prometheus
+haproxy nginx libnginx-mod-stream'
 
 missing=
 for p in $packages; do

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+func goVersion(*lab) (string, error) { return runtime.Version(), nil }
+
+func haspVersion(l *lab) (string, error) {
+	git := exec.Command("git", "describe", "--always", "--dirty")
+	git.Dir = l.root
+	out, err := git.Output()
+	if err != nil {
+		return "commit unknown, " + runtime.Version(), nil // no git here, or no repository
+	}
+	return "commit " + strings.TrimSpace(string(out)) + ", " + runtime.Version(), nil
+}
+
+// hasp is a pair of our sidecars with one of the relays.
+func hasp(relay string) func(*lab) (*pair, error) {
+	return func(l *lab) (*pair, error) {
+		plain, err := l.route(l.ports.HTTP)
+		if err != nil {
+			return nil, err
+		}
+		grpc, err := l.route(l.ports.GRPC)
+		if err != nil {
+			return nil, err
+		}
+		p := &pair{secure: plain.server, doors: map[door]string{
+			httpDoor: plain.client, fullDoor: plain.client, warmDoor: plain.client, grpcDoor: grpc.client,
+		}}
+		for _, s := range l.sides() {
+			args := append(s.arguments(), "-self", s.self, "-relay", relay,
+				"-port", "http="+s.hop(plain), "-port", "grpc="+s.hop(grpc))
+			proc, err := l.start("hasp-"+relay+"-"+s.name, nil, filepath.Join(l.bin, "side"), args...)
+			if err != nil {
+				return p, err
+			}
+			p.procs = append(p.procs, proc)
+		}
+		return p, nil
+	}
+}
+
+// tunnel is a pair of plain Go tunnels.
+func tunnel(l *lab) (*pair, error) {
+	plain, err := l.route(l.ports.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	grpc, err := l.route(l.ports.GRPC)
+	if err != nil {
+		return nil, err
+	}
+	p := &pair{secure: plain.server, doors: map[door]string{
+		httpDoor: plain.client, fullDoor: plain.client, warmDoor: plain.client, grpcDoor: grpc.client,
+	}}
+	for _, s := range l.sides() {
+		args := append(s.arguments(), "-port", s.hop(plain), "-port", s.hop(grpc))
+		proc, err := l.start("tunnel-"+s.name, nil, filepath.Join(l.bin, "tunnel"), args...)
+		if err != nil {
+			return p, err
+		}
+		p.procs = append(p.procs, proc)
+	}
+	return p, nil
+}
+
+// side of a pair of programs of our own.
+type side struct {
+	name, self, peer string
+	svid
+}
+
+func (l *lab) sides() []side {
+	return []side{{"client", clientID, serverID, l.client}, {"server", serverID, clientID, l.server}}
+}
+
+func (s side) arguments() []string {
+	return []string{"-side", s.name, "-cert", s.cert, "-key", s.key, "-roots", s.roots, "-peer", s.peer}
+}
+
+// hop is LISTEN>TO of a route at this side.
+func (s side) hop(r route) string {
+	if s.name == "client" {
+		return r.client + ">" + r.server
+	}
+	return r.server + ">" + r.to
+}
