@@ -17,7 +17,7 @@ TAG ?= $(shell sed -n 's/^appVersion: *"*\([^"]*\)"*$$/\1/p' deploy/hasp/Chart.y
 # The Kubernetes of the tests, a module of its own.
 CLUSTER := test/kube/cluster
 
-.PHONY: help build images demo test deps unit ladder kube-cluster kube test-kube lint golden gen fuzz proof bench bench-go clean
+.PHONY: help build images demo test deps unit ladder kube-cluster kube test-kube lint golden gen fuzz proof bench bench-go scale clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -100,6 +100,10 @@ bench: ## what a pair of sidecars costs, beside haproxy, nginx and others (about
 bench-go: ## the micro-benchmarks
 	$(GO) test -run '^$$' -bench . -skip Reporting -benchmem ./proxy/... ./policy/... ./compile/... ./xds/...
 	$(GO) test -run '^$$' -bench Reporting -benchtime 10s ./proxy
+
+SCALE ?= -services 10000 -workloads 50000 -proxies 1000
+scale: ## a mesh of 1,000 proxies and 50,000 workloads: what a change costs (writes docs/scale.md)
+	$(GO) run ./test/scale $(SCALE) -out docs/scale.md
 
 clean: ## what was built
 	rm -rf $(BIN)

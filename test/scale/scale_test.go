@@ -1,0 +1,39 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// The parts of a simulation are this program again.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && isPart(os.Args[1]) {
+		serve(os.Args[1])
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestRun: a small mesh takes every kind of change, breaks and begins anew, and
+// every proxy ends up with what the objects say.
+func TestRun(t *testing.T) {
+	p := Plan{Services: 100, Workloads: 500, Proxies: 20, Calls: 5, Changes: 2, Seed: 1}
+	r, err := Run(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Checked != p.Proxies {
+		t.Errorf("%d of %d configurations were compared", r.Checked, p.Proxies)
+	}
+	for _, c := range r.Changes {
+		if c.Subscribers == 0 {
+			t.Errorf("%s: the change concerned no proxy", c.Kind)
+		}
+	}
+	for _, text := range []string{r.Table(), r.Markdown()} {
+		if !strings.Contains(text, "rollout") {
+			t.Errorf("the results do not have every change:\n%s", text)
+		}
+	}
+}
