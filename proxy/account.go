@@ -22,7 +22,7 @@ type account struct {
 }
 
 // failed tells whether a request was answered with 5xx, or not at all.
-func (x exchange) failed() bool { return x.Code == 0 || x.Code >= 500 }
+func (x exchange) failed() bool { return x.Code == 0 || x.Code >= 500 || x.Status.failed() }
 
 // count enters a connection in the ledger as what it is now known to be. One
 // that was counted as something else moves.
@@ -113,7 +113,7 @@ func (p *Proxy) closeAccount(r *row) {
 
 // exchanged counts a request of a connection wherever requests are counted.
 func (p *Proxy) exchanged(r *row, se *series, x exchange) {
-	p.metrics.exchange(se, x)
+	se.exchange(x)
 	if p.ledger == nil {
 		return
 	}

@@ -89,7 +89,7 @@ func (p *Proxy) observe(r *row, se *series) *observer {
 	}
 	o.fresh.Store(f.Security == mesh.Plaintext)
 	o.uncounted = f.Security == mesh.Plaintext
-	if f.Protocol == mesh.HTTP && f.Security != mesh.PassedTLS {
+	if speaksHTTP(f.Protocol) && f.Security != mesh.PassedTLS {
 		o.http = newHTTPWatch(p.cfg.Now, func(x exchange) { p.exchanged(r, se, x) })
 		r.watchHTTP(o.http)
 	}

@@ -11,7 +11,7 @@ import (
 // reset at once, whatever goes on: a peer that may not call any more, a
 // destination that is closed, TCP, HTTP between two requests or in the middle of
 // one. Only where the peer is welcome and merely speaks plaintext, since clients
-// or servers were told to begin with mutual TLS, the HTTP/1 responses that are
+// or servers were told to begin with mutual TLS, the HTTP responses that are
 // due are still sent, for a short grace; no new request passes meanwhile. (A
 // gateway's new requests have connections of their own, see upstreamPool.)
 //

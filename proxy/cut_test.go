@@ -30,7 +30,7 @@ type slowLab struct {
 
 func newSlowLab(t *testing.T, grace time.Duration) *slowLab {
 	l := &slowLab{lab: newLab(t, mesh.ModePermissive, echo, func(c *Config) { c.CutGrace = grace }), finish: make(chan struct{})}
-	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	l.app = serveH2C(t, func(w http.ResponseWriter, r *http.Request) {
 		l.asked.Add(1)
 		if r.URL.Path != "/slow" {
 			fmt.Fprint(w, "quick")
@@ -44,9 +44,7 @@ func newSlowLab(t *testing.T, grace time.Duration) *slowLab {
 		case <-r.Context().Done():
 		}
 		fmt.Fprint(w, "other")
-	}))
-	t.Cleanup(backend.Close)
-	l.app = netip.MustParseAddrPort(backend.Listener.Addr().String())
+	})
 	l.at = l.server.inboundFor(l.app)
 	l.mode(mesh.ModePermissive, 1)
 	return l
@@ -98,6 +96,45 @@ func TestResponseIsFinishedBeforeTheCut(t *testing.T) {
 		t.Errorf("%d requests reached the workload", n)
 	}
 	if got := samples(scrape(t, l.server), "istio_requests_total"); len(got) != 1 || !strings.Contains(got[0], `response_code="200"`) {
+		t.Errorf("%q", got)
+	}
+}
+
+// The streams of a connection are finished together, and no new one begins.
+func TestStreamsAreFinishedBeforeTheCut(t *testing.T) {
+	l := newSlowLab(t, time.Minute)
+	c := clientH2C(t)
+	var bodies []io.ReadCloser
+	for range 3 {
+		res, err := c.Get("http://" + l.at.String() + "/slow")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if _, err := io.ReadFull(res.Body, make([]byte, 5)); err != nil {
+			t.Fatal(err)
+		}
+		bodies = append(bodies, res.Body)
+	}
+	l.mode(mesh.ModeStrict, 2)
+	next := make(chan error, 1)
+	go func() {
+		_, err := c.Get("http://" + l.at.String() + "/next")
+		next <- err
+	}()
+	close(l.finish)
+	for _, b := range bodies {
+		if rest, err := io.ReadAll(b); string(rest) != "other" || err != nil {
+			t.Errorf("the rest: %q, %v", rest, err)
+		}
+	}
+	if err := <-next; err == nil {
+		t.Error("another request was answered")
+	}
+	if n := l.asked.Load(); n != 3 {
+		t.Errorf("%d requests reached the workload", n)
+	}
+	if got := l.server.outcomes(t); len(got) != 1 || got[0] != "http 200 - status= x3" {
 		t.Errorf("%q", got)
 	}
 }

@@ -52,7 +52,7 @@ func bothEnds(t *testing.T, proto mesh.Protocol, app netip.AddrPort) *lab {
 	return m
 }
 
-const bothEndsLabels = `connection_security_policy="mutual_tls",destination_app="unknown",destination_canonical_revision="latest",destination_canonical_service="boards",destination_cluster="Kubernetes",destination_principal="spiffe://cluster.local/ns/shop/sa/boards",destination_service="boards.shop.svc.cluster.local",destination_service_name="boards",destination_service_namespace="shop",destination_version="unknown",destination_workload="boards",destination_workload_namespace="shop",reporter="%s",request_protocol="%s",%ssource_app="ui",source_canonical_revision="v1",source_canonical_service="ui",source_cluster="Kubernetes",source_principal="spiffe://cluster.local/ns/shop/sa/app-ui",source_version="v1",source_workload="app-ui",source_workload_namespace="shop"`
+const bothEndsLabels = `connection_security_policy="mutual_tls",destination_app="unknown",destination_canonical_revision="latest",destination_canonical_service="boards",destination_cluster="Kubernetes",destination_principal="spiffe://cluster.local/ns/shop/sa/boards",destination_service="boards.shop.svc.cluster.local",destination_service_name="boards",destination_service_namespace="shop",destination_version="unknown",destination_workload="boards",destination_workload_namespace="shop",%sreporter="%s",request_protocol="%s",%ssource_app="ui",source_canonical_revision="v1",source_canonical_service="ui",source_cluster="Kubernetes",source_principal="spiffe://cluster.local/ns/shop/sa/app-ui",source_version="v1",source_workload="app-ui",source_workload_namespace="shop"`
 
 func TestTCPMetricsOfBothEnds(t *testing.T) {
 	m := bothEnds(t, mesh.TCP, netip.AddrPort{})
@@ -61,7 +61,7 @@ func TestTCPMetricsOfBothEnds(t *testing.T) {
 		n        *node
 		reporter string
 	}{{m.client, "source"}, {m.server, "destination"}} {
-		labels := fmt.Sprintf(bothEndsLabels, end.reporter, "tcp", "")
+		labels := fmt.Sprintf(bothEndsLabels, "", end.reporter, "tcp", "")
 		end.n.row(func(c mesh.Connection) bool { return c.Sent == 1 && c.Received == 1 }) // counted after it was written
 		s := scrape(t, end.n)                                                             // while it lives
 		for name, want := range map[string]string{
@@ -115,14 +115,14 @@ func TestHTTPMetricsOfBothEnds(t *testing.T) {
 		s := scrape(t, end.n)
 		var want []string
 		for _, x := range []struct{ code, n string }{{"200", "2"}, {"404", "1"}} {
-			labels := fmt.Sprintf(bothEndsLabels, end.reporter, "http", `response_code="`+x.code+`",response_flags="-",`)
+			labels := fmt.Sprintf(bothEndsLabels, `grpc_response_status="",`, end.reporter, "http", `response_code="`+x.code+`",response_flags="-",`)
 			want = append(want, "istio_requests_total{"+labels+"} "+x.n)
 		}
 		if diff := cmp.Diff(want, samples(s, "istio_requests_total")); diff != "" {
 			t.Errorf("%s: %s", end.reporter, diff)
 		}
 		// GET / HTTP/1.1 CRLF Host: x CRLF CRLF, and what Go's server answers.
-		labels := fmt.Sprintf(bothEndsLabels, end.reporter, "http", `response_code="200",response_flags="-",`)
+		labels := fmt.Sprintf(bothEndsLabels, `grpc_response_status="",`, end.reporter, "http", `response_code="200",response_flags="-",`)
 		for name, bytes := range map[string]int{"istio_request_bytes_sum": 2 * 27, "istio_response_bytes_sum": 2 * len("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")} {
 			if want := fmt.Sprintf("%s{%s} %d", name, labels, bytes); !slices.Contains(samples(s, name), want) {
 				t.Errorf("got  %s\nwant %s", samples(s, name), want)
@@ -167,7 +167,7 @@ func TestSeriesAreBounded(t *testing.T) {
 	m := newMetrics(&identity{}, time.Now)
 	for i := range maxSeries + 500 {
 		l := labels{Reporter: "destination", Source: end{Names: mesh.Names{Owner: fmt.Sprint("caller-", i)}}, Protocol: "tcp", Security: "none"}
-		m.countTCP(newSeries(&l))
+		m.series(&l).countTCP()
 	}
 	families, err := m.registry.Gather()
 	if err != nil {

@@ -175,7 +175,7 @@ func (p *Proxy) finishRequest(q *request, w *countingWriter) {
 	if se := p.seriesFor(q, row, &facts); row != nil {
 		p.exchanged(row, se, x)
 	} else {
-		p.metrics.exchange(se, x)
+		se.exchange(x)
 	}
 	q.travelsOn(nil)
 }
@@ -192,7 +192,7 @@ func (p *Proxy) seriesFor(q *request, r *row, facts *mesh.Connection) *series {
 	}
 	l := connectionLabels(q.settings, facts)
 	l.Protocol = "http"
-	return newSeries(&l)
+	return p.metrics.series(&l)
 }
 
 // httpsURL is the same page on the port that serves HTTPS.

@@ -17,16 +17,24 @@ const (
 // on; only the counting of requests stops.
 var errFraming = errors.New("not HTTP/1 framing that can be followed")
 
+// errHTTP2 is what ends HTTP/1 where HTTP/2 begins.
+var errHTTP2 = errors.New("HTTP/2 from here on")
+
+// messages hears of the messages of a direction.
+type messages interface {
+	begin()                  // at the first byte of a message
+	start(line []byte) error // at the end of its request or status line
+	// head is called at the end of each message head; it says how the body is
+	// delimited where the head alone does not (responses).
+	head() bodyKind
+	done() // at the end of the message
+}
+
 // framer follows the messages of one direction of an HTTP/1 connection (RFC
 // 9112) as the bytes pass by, in pieces of any size. It never alters or delays
 // a byte and remembers one line at a time.
 type framer struct {
-	// head is called at the end of each message head; it says how the body is
-	// delimited where the head alone does not (responses).
-	head func(h *msgHead) bodyKind
-	// begin is called at the first byte of a message, done at its end.
-	begin, done func()
-
+	messages
 	state frameState
 	line  []byte // of the current line, what has passed so far
 	size  int    // bytes of the current head
@@ -57,20 +65,20 @@ const (
 	bodyNone                       // there is none, whatever its head says
 	bodyUntilClose                 // all that comes, when its head does not say
 	bodyOpaque                     // all that comes, whatever its head says
+	bodyHTTP2                      // none: the head was HTTP/2's preface
 )
 
 // msgHead is what the head of a message says about its framing.
 type msgHead struct {
-	start    string // the request or status line
-	chunked  bool
-	hasLen   bool
 	length   uint64
-	upgrade  bool
+	hasLen   bool
+	chunked  bool
 	encoding bool // a transfer encoding was named
 }
 
-// feed passes the next bytes. After an error the framer must not be fed again.
-func (f *framer) feed(p []byte) error {
+// feed passes the next bytes. After an error the framer must not be fed again;
+// rest is then what was not looked at.
+func (f *framer) feed(p []byte) (rest []byte, err error) {
 	for len(p) > 0 {
 		switch f.state {
 		case stateBody, stateChunk:
@@ -78,16 +86,16 @@ func (f *framer) feed(p []byte) error {
 			p = p[n:]
 			f.total += n
 			if f.left -= n; f.left > 0 {
-				return nil
+				return nil, nil
 			}
 			if f.state == stateBody {
-				f.finish()
+				f.end()
 			} else {
 				f.state = stateChunkEnd
 			}
 		case stateUntilClose:
 			f.total += uint64(len(p))
-			return nil
+			return nil, nil
 		case stateIdle:
 			if p[0] == '\r' || p[0] == '\n' { // tolerated between messages (RFC 9112, 2.2)
 				p = p[1:]
@@ -96,24 +104,26 @@ func (f *framer) feed(p []byte) error {
 			f.state, f.msg, f.size, f.total = stateStartLine, msgHead{}, 0, 0
 			f.begin()
 		default:
-			rest, line, whole, err := f.takeLine(p)
+			n, line, err := f.takeLine(p)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			f.total += uint64(len(p) - len(rest))
-			p = rest
-			if whole {
-				if err := f.handleLine(line); err != nil {
-					return err
-				}
+			f.total += uint64(n)
+			p = p[n:]
+			if line == nil {
+				continue
+			}
+			if err := f.handleLine(line); err != nil {
+				return p, err
 			}
 		}
 	}
-	return nil
+	return nil, nil
 }
 
-// takeLine consumes up to and including the next line feed.
-func (f *framer) takeLine(p []byte) (rest, line []byte, whole bool, err error) {
+// takeLine consumes up to and including the next line feed: n bytes. line is nil
+// as long as it is not whole.
+func (f *framer) takeLine(p []byte) (n int, line []byte, err error) {
 	i := bytes.IndexByte(p, '\n')
 	part := p
 	if i >= 0 {
@@ -121,30 +131,33 @@ func (f *framer) takeLine(p []byte) (rest, line []byte, whole bool, err error) {
 	}
 	f.size += len(part) + 1
 	if len(f.line)+len(part) > maxHeadLine || f.size > maxHead {
-		return nil, nil, false, errFraming
+		return 0, nil, errFraming
 	}
 	if i < 0 {
 		f.line = append(f.line, part...)
-		return nil, nil, false, nil
+		return len(p), nil, nil
 	}
 	line = part
 	if len(f.line) > 0 {
 		line = append(f.line, part...)
 		f.line = line[:0]
 	}
-	return p[i+1:], bytes.TrimSuffix(line, []byte{'\r'}), true, nil
+	if n := len(line); n > 0 && line[n-1] == '\r' {
+		line = line[:n-1]
+	}
+	return i + 1, line, nil
 }
 
 func (f *framer) handleLine(line []byte) error {
 	switch f.state {
-	case stateStartLine:
-		f.msg.start = string(line)
-		f.state = stateHeader
 	case stateHeader:
 		if len(line) > 0 {
 			return f.msg.header(line)
 		}
 		return f.endOfHead()
+	case stateStartLine:
+		f.state = stateHeader
+		return f.start(line)
 	case stateChunkSize:
 		n, err := chunkSize(line)
 		if err != nil {
@@ -161,7 +174,7 @@ func (f *framer) handleLine(line []byte) error {
 		f.state = stateChunkSize
 	case stateTrailer:
 		if len(line) == 0 {
-			f.finish()
+			f.end()
 		}
 	}
 	return nil
@@ -172,41 +185,48 @@ func (f *framer) endOfHead() error {
 	if m.chunked && m.hasLen || m.encoding && !m.chunked {
 		return errFraming // two ends, or none: what smuggling is made of
 	}
+	kind := f.head()
 	f.size = 0
-	kind := f.head(m)
 	switch {
+	case kind == bodyHTTP2:
+		return errHTTP2
 	case kind == bodyOpaque:
 		f.state = stateUntilClose
 	case kind == bodyNone:
-		f.finish()
+		f.end()
 	case m.chunked:
 		f.state = stateChunkSize
 	case m.hasLen && m.length > 0:
 		f.left, f.state = m.length, stateBody
 	case m.hasLen || kind == bodyByHead:
-		f.finish()
+		f.end()
 	default:
 		f.state = stateUntilClose
 	}
 	return nil
 }
 
-func (f *framer) finish() {
+// maxIdleLine is how much an idle connection keeps to put lines together in.
+const maxIdleLine = 256
+
+func (f *framer) end() {
 	f.state = stateIdle
-	if cap(f.line) > 1024 {
-		f.line = nil // do not let one long header stay with an idle connection
+	if cap(f.line) > maxIdleLine {
+		f.line = nil
 	}
-	f.msg.start = ""
 	f.done()
 }
 
-// header takes a header line for what it says about framing.
+// header takes a header line for what it says about framing. Most say nothing.
 func (m *msgHead) header(line []byte) error {
-	name, value, ok := bytes.Cut(line, []byte{':'})
-	if !ok || len(name) == 0 || name[len(name)-1] == ' ' || name[0] == ' ' || name[0] == '\t' {
+	colon := bytes.IndexByte(line, ':')
+	if colon <= 0 || line[colon-1] == ' ' || line[0] == ' ' || line[0] == '\t' {
 		return errFraming
 	}
-	value = bytes.Trim(value, " \t")
+	if c := line[0] | 0x20; c != 'c' && c != 't' {
+		return nil
+	}
+	name, value := line[:colon], bytes.Trim(line[colon+1:], " \t")
 	switch {
 	case fold(name, "content-length"):
 		n, err := strconv.ParseUint(string(value), 10, 63)
@@ -221,8 +241,6 @@ func (m *msgHead) header(line []byte) error {
 		m.encoding = true
 		last := value[bytes.LastIndexByte(value, ',')+1:]
 		m.chunked = fold(bytes.Trim(last, " \t"), "chunked")
-	case fold(name, "upgrade"):
-		m.upgrade = true
 	}
 	return nil
 }
@@ -241,7 +259,19 @@ func chunkSize(line []byte) (uint64, error) {
 	return n, nil
 }
 
-// fold compares ASCII without case; want is in lower case.
+// fold compares ASCII without case; want is of lower case letters and dashes.
 func fold(b []byte, want string) bool {
-	return len(b) == len(want) && string(bytes.ToLower(b)) == want
+	if len(b) != len(want) {
+		return false
+	}
+	for i := range want {
+		c := b[i]
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		if c != want[i] {
+			return false
+		}
+	}
+	return true
 }

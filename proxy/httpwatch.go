@@ -1,7 +1,8 @@
 package proxy
 
 import (
-	"strconv"
+	"bytes"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,15 +16,18 @@ const maxPipelined = 64
 type exchange struct {
 	Method   string
 	Code     int    // of the response; 0 when none came
-	Flags    string // Envoy's response flags: "-", "DC", "UC"
+	Flags    string // Envoy's response flags: "-", "DC", "UC"; of a stream also "DR", "UR"
 	Duration time.Duration
 	// Heads and bodies, in bytes, as far as they passed.
 	Request, Response uint64
+	// Status is of gRPC, which is what was spoken if GRPC.
+	GRPC   bool
+	Status grpcStatus
 }
 
-// httpWatch follows the requests and responses of one HTTP/1 connection as
-// their bytes are relayed. When it cannot follow any more it stops, and the
-// connection goes on.
+// httpWatch follows the requests and responses of one HTTP connection as their
+// bytes are relayed. When it cannot follow any more it stops, and the connection
+// goes on.
 type httpWatch struct {
 	now  func() time.Time
 	emit func(exchange)
@@ -32,12 +36,20 @@ type httpWatch struct {
 	gate  gate // shut while no new request may pass
 
 	mu       sync.Mutex
-	seen     uint64    // bytes from the upstream
-	opaque   bool      // cannot be followed, or is no HTTP any more
-	waiting  []pending // requests whose response has not ended
-	started  time.Time // of the request whose head is passing by
-	code     int       // of the response that is passing by
-	interim  bool      // that response is a 1xx
+	seen     uint64      // bytes from the upstream
+	opaque   bool        // cannot be followed, or is no HTTP any more
+	at       time.Time   // of the bytes that are being looked at, once asked for
+	http2    *http2Watch // not nil once one of the two speaks it
+	switched bool        // the client does
+	waiting  []pending   // requests whose response has not ended
+	one      [1]pending  // what waiting is made of, as a rule
+	// Of the messages that are passing by:
+	method   string
+	preface  bool // the request line is that of HTTP/2's preface
+	started  time.Time
+	nextCode int // of the response whose head is passing by
+	code     int
+	interim  bool // that response is a 1xx
 	request  framer
 	response framer
 }
@@ -50,14 +62,8 @@ type pending struct {
 
 func newHTTPWatch(now func() time.Time, emit func(exchange)) *httpWatch {
 	w := &httpWatch{now: now, emit: emit}
-	nothing := func() {}
-	requestDone := func() {
-		if n := len(w.waiting); n > 0 {
-			w.waiting[n-1].size = w.request.total
-		}
-	}
-	w.request = framer{begin: func() { w.started = w.now() }, head: w.requestHead, done: requestDone}
-	w.response = framer{begin: nothing, head: w.responseHead, done: w.responseDone}
+	w.waiting = w.one[:0]
+	w.request.messages, w.response.messages = requests{w}, responses{w}
 	return w
 }
 
@@ -71,7 +77,7 @@ func (w *httpWatch) fromClient(p []byte) (hold <-chan struct{}) {
 	case shut != nil:
 		return shut
 	default:
-		w.feed(&w.request, p)
+		w.hear(p)
 	}
 	return nil
 }
@@ -80,44 +86,125 @@ func (w *httpWatch) fromUpstream(p []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.seen += uint64(len(p))
-	w.feed(&w.response, p)
+	w.answer(p)
 }
 
-// feed follows a direction. Callers hold mu.
-func (w *httpWatch) feed(f *framer, p []byte) {
+// hear follows the client. Callers hold mu.
+func (w *httpWatch) hear(p []byte) {
 	if w.opaque {
 		return
 	}
-	if err := f.feed(p); err != nil {
+	w.at = time.Time{}
+	var err error
+	if !w.switched {
+		if p, err = w.request.feed(p); err == errHTTP2 {
+			w.switched, err = true, nil
+			if w.http2 == nil {
+				w.http2 = newHTTP2Watch(w)
+			}
+		}
+	}
+	if w.switched {
+		err = w.http2.client.feed(p)
+	}
+	if err != nil {
 		w.giveUp()
 	}
+}
+
+// answer follows the upstream. A server of HTTP/2 may speak first; its first
+// byte is of the length of a frame. Callers hold mu.
+func (w *httpWatch) answer(p []byte) {
+	if w.opaque || len(p) == 0 {
+		return
+	}
+	w.at = time.Time{}
+	if w.http2 == nil && p[0] == 0 && w.count.Load() == 0 && w.response.state == stateIdle {
+		w.http2 = newHTTP2Watch(w)
+	}
+	var err error
+	if w.http2 != nil {
+		err = w.http2.server.feed(p)
+	} else {
+		_, err = w.response.feed(p)
+	}
+	if err != nil {
+		w.giveUp()
+	}
+}
+
+// clock is the time, the same for all that comes in one piece.
+func (w *httpWatch) clock() time.Time {
+	if w.at.IsZero() {
+		w.at = w.now()
+	}
+	return w.at
 }
 
 // giveUp stops watching and lets go of what it remembers.
 func (w *httpWatch) giveUp() {
 	w.opaque = true
-	w.waiting, w.request.line, w.response.line = nil, nil, nil
+	w.waiting, w.request.line, w.response.line, w.http2 = nil, nil, nil, nil
 }
 
-func (w *httpWatch) requestHead(h *msgHead) bodyKind {
-	method, rest, ok := strings.Cut(h.start, " ")
-	if !ok || !strings.HasPrefix(rest[strings.LastIndexByte(rest, ' ')+1:], "HTTP/1.") || len(w.waiting) >= maxPipelined {
-		w.giveUp() // HTTP/2's preface lands here too
-		return bodyOpaque
+// requests and responses are a watch as what its framers tell of the messages.
+type (
+	requests  struct{ *httpWatch }
+	responses struct{ *httpWatch }
+)
+
+func (w requests) begin() { w.started = w.clock() }
+
+func (w requests) start(line []byte) error {
+	if w.preface = string(line) == "PRI * HTTP/2.0"; w.preface {
+		return nil
 	}
-	w.count.Add(1)
-	w.waiting = append(w.waiting, pending{method: method, start: w.started})
-	return bodyByHead
+	method, rest, ok := bytes.Cut(line, []byte{' '})
+	version := rest[bytes.LastIndexByte(rest, ' ')+1:]
+	if !ok || !bytes.HasPrefix(version, []byte("HTTP/1.")) || len(w.waiting) >= maxPipelined {
+		return errFraming
+	}
+	w.method = methodName(method)
+	return nil
 }
 
-func (w *httpWatch) responseHead(h *msgHead) bodyKind {
-	proto, rest, _ := strings.Cut(h.start, " ")
-	word, _, _ := strings.Cut(rest, " ")
-	code, err := strconv.Atoi(word)
-	if err != nil || len(word) != 3 || code < 100 || !strings.HasPrefix(proto, "HTTP/1.") || len(w.waiting) == 0 {
+func (w requests) head() bodyKind {
+	switch {
+	case w.preface && w.request.total == uint64(len(http2Preface)) && w.count.Load() == 0:
+		return bodyHTTP2
+	case w.preface, w.http2 != nil: // a server of HTTP/2 has spoken
 		w.giveUp()
 		return bodyOpaque
 	}
+	w.count.Add(1)
+	w.waiting = append(w.waiting, pending{method: w.method, start: w.started})
+	return bodyByHead
+}
+
+func (w requests) done() {
+	if n := len(w.waiting); n > 0 {
+		w.waiting[n-1].size = w.request.total
+	}
+}
+
+func (w responses) begin() {}
+
+func (w responses) start(line []byte) error {
+	proto, rest, _ := bytes.Cut(line, []byte{' '})
+	word, _, _ := bytes.Cut(rest, []byte{' '})
+	w.nextCode = statusCode(string(word))
+	if w.nextCode == 0 || !bytes.HasPrefix(proto, []byte("HTTP/1.")) {
+		return errFraming
+	}
+	return nil
+}
+
+func (w responses) head() bodyKind {
+	if len(w.waiting) == 0 {
+		w.giveUp()
+		return bodyOpaque
+	}
+	code := w.nextCode
 	w.code, w.interim = code, code < 200 && code != 101
 	method := w.waiting[0].method
 	switch {
@@ -132,10 +219,59 @@ func (w *httpWatch) responseHead(h *msgHead) bodyKind {
 	return bodyUntilClose
 }
 
-func (w *httpWatch) responseDone() {
+func (w responses) done() {
 	if !w.interim {
 		w.finishFirst("-")
 	}
+}
+
+// methodName is a request's method; the usual ones cost no memory.
+func methodName(b []byte) string {
+	switch string(b) {
+	case http.MethodGet:
+		return http.MethodGet
+	case http.MethodPost:
+		return http.MethodPost
+	case http.MethodPut:
+		return http.MethodPut
+	case http.MethodHead:
+		return http.MethodHead
+	case http.MethodPatch:
+		return http.MethodPatch
+	case http.MethodDelete:
+		return http.MethodDelete
+	case http.MethodOptions:
+		return http.MethodOptions
+	case http.MethodConnect:
+		return http.MethodConnect
+	}
+	return string(b[:min(len(b), maxMethod)])
+}
+
+// maxMethod bounds what is kept of a method.
+const maxMethod = 32
+
+// methodOf keeps no more of a method than that.
+func methodOf(s string) string {
+	if len(s) > maxMethod {
+		return strings.Clone(s[:maxMethod])
+	}
+	return s
+}
+
+// statusCode is a response's status of three digits, 0 when it is none.
+func statusCode(word string) int {
+	if len(word) != 3 || word[0] == '0' {
+		return 0
+	}
+	code := 0
+	for _, c := range []byte(word) {
+		if c < '0' || c > '9' {
+			return 0
+		}
+		code = 10*code + int(c-'0')
+	}
+	return code
 }
 
 // finishFirst reports the oldest request. Callers hold mu, as all framer hooks do.
@@ -144,8 +280,10 @@ func (w *httpWatch) finishFirst(flags string) {
 		return
 	}
 	first := w.waiting[0]
-	w.waiting = append(w.waiting[:0], w.waiting[1:]...)
-	x := exchange{Method: first.method, Code: w.code, Flags: flags, Duration: w.now().Sub(first.start), Request: first.size, Response: w.response.total}
+	if w.waiting = append(w.waiting[:0], w.waiting[1:]...); len(w.waiting) == 0 {
+		w.waiting = w.one[:0] // there may have been more
+	}
+	x := exchange{Method: first.method, Code: w.code, Flags: flags, Duration: w.clock().Sub(first.start), Request: first.size, Response: w.response.total}
 	if first.size == 0 && len(w.waiting) == 0 {
 		x.Request = w.request.total // it is still being sent
 	}
@@ -159,6 +297,10 @@ func (w *httpWatch) finishFirst(flags string) {
 func (w *httpWatch) finish(code int, broken string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.at = time.Time{}
+	if w.http2 != nil {
+		w.http2.finish(broken)
+	}
 	if len(w.waiting) > 0 && w.response.state == stateUntilClose {
 		w.finishFirst("-")
 	}
@@ -176,11 +318,19 @@ func (w *httpWatch) finish(code int, broken string) {
 func (w *httpWatch) hold(sent uint64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.opaque || len(w.waiting) == 0 && sent >= w.seen || w.request.state != stateIdle {
+	if w.opaque || !w.owes(sent) {
+		return false
+	}
+	if w.switched && !w.http2.canFinish() || !w.switched && w.request.state != stateIdle {
 		return false
 	}
 	w.gate.shut()
 	return true
+}
+
+// owes tells whether a response has not ended, or not been sent. Callers hold mu.
+func (w *httpWatch) owes(sent uint64) bool {
+	return len(w.waiting) > 0 || w.http2 != nil && len(w.http2.streams) > 0 || sent < w.seen
 }
 
 // finished tells whether no request waits for its response any more, when that
@@ -188,7 +338,14 @@ func (w *httpWatch) hold(sent uint64) bool {
 func (w *httpWatch) finished(sent uint64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.waiting) == 0 && sent >= w.seen
+	return !w.owes(sent)
+}
+
+// speaksHTTP2 is true once the client does.
+func (w *httpWatch) speaksHTTP2() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.switched
 }
 
 // requests is how many were seen.
@@ -211,9 +368,10 @@ func (w *httpWatch) isHTTP() bool {
 
 // gate is open at first.
 type gate struct {
-	mu     sync.Mutex
-	closed chan struct{} // not nil while it is shut; closed when it opens
-	over   bool
+	touched atomic.Bool // it is not as it was at first
+	mu      sync.Mutex
+	closed  chan struct{} // not nil while it is shut; closed when it opens
+	over    bool
 }
 
 func (g *gate) shut() {
@@ -221,6 +379,7 @@ func (g *gate) shut() {
 	defer g.mu.Unlock()
 	if g.closed == nil && !g.over {
 		g.closed = make(chan struct{})
+		g.touched.Store(true)
 	}
 }
 
@@ -229,6 +388,7 @@ func (g *gate) open(over bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.over = over
+	g.touched.Store(over)
 	if g.closed != nil {
 		close(g.closed)
 		g.closed = nil
@@ -237,6 +397,9 @@ func (g *gate) open(over bool) {
 
 // state has a channel while the gate is shut, which ends when it opens.
 func (g *gate) state() (shut <-chan struct{}, over bool) {
+	if !g.touched.Load() {
+		return nil, false
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.closed, g.over

@@ -62,8 +62,8 @@ func (l *labels) values() []string {
 // connectionLabels says who called whom, seen from the proxy at either end.
 func connectionLabels(s *settings, f *mesh.Connection) labels {
 	l := labels{Protocol: "tcp", Security: securityLabel(f.Security)}
-	if f.Protocol == mesh.HTTP {
-		l.Protocol = "http"
+	if speaksHTTP(f.Protocol) {
+		l.Protocol = "http" // a request of gRPC says so itself
 	}
 	self := end{Names: s.config.Names}
 	var selfName string
@@ -84,6 +84,11 @@ func connectionLabels(s *settings, f *mesh.Connection) labels {
 	}
 	l.ServiceName, l.ServiceNamespace = splitHost(l.Service)
 	return l
+}
+
+// speaksHTTP tells whether requests are looked for on a port.
+func speaksHTTP(p mesh.Protocol) bool {
+	return p == mesh.HTTP || p == mesh.HTTP2 || p == mesh.GRPC
 }
 
 // peerEnd is the other end, by the directory where it has the address.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,12 +30,13 @@ type metrics struct {
 	rejected, folds prometheus.Counter
 	generation      prometheus.Gauge
 
-	mu   sync.Mutex
-	seen map[string]bool
+	mu     sync.Mutex
+	seen   map[string]bool
+	shared map[labels]*series
 }
 
 func newMetrics(id Identity, now func() time.Time) *metrics {
-	httpLabels := append(append([]string(nil), labelNames...), "response_code", "response_flags")
+	httpLabels := append(append([]string(nil), labelNames...), "response_code", "response_flags", "grpc_response_status")
 	counters := func(name, help string, labels []string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
@@ -50,7 +52,7 @@ func newMetrics(id Identity, now func() time.Time) *metrics {
 		closed:   counters("istio_tcp_connections_closed_total", "Connections closed.", labelNames),
 		sent:     counters("istio_tcp_sent_bytes_total", "Bytes sent in response.", labelNames),
 		received: counters("istio_tcp_received_bytes_total", "Bytes received as request.", labelNames),
-		requests: counters("istio_requests_total", "HTTP requests.", httpLabels),
+		requests: counters("istio_requests_total", "HTTP requests, those of gRPC included.", httpLabels),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "istio_request_duration_milliseconds",
 			Help:    "Time from the first byte of an HTTP request to the last of its response.",
@@ -66,6 +68,7 @@ func newMetrics(id Identity, now func() time.Time) *metrics {
 		folds:         counter("hasp_metric_overflow_total", "Label sets counted under unknown because there were too many."),
 		generation:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "hasp_config_generation", Help: "Generation of the configuration in force."}),
 		seen:          make(map[string]bool),
+		shared:        make(map[labels]*series),
 	}
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hasp_certificate_expiry_seconds", Help: "Time left of the proxy's own certificate; 0 when there is none.",
@@ -83,6 +86,7 @@ func (m *metrics) handshakeFailed(side string, err error) {
 // different ones. The last keep values, from small fixed sets, stay.
 func (m *metrics) bounded(values []string, keep int) []string {
 	key := strings.Join(values, "\x00")
+	values = slices.Clone(values)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.seen[key] {

@@ -33,6 +33,7 @@ type row struct {
 	sides  [2]*relay.Side
 	watch  *httpWatch // on HTTP ports, from when bytes move
 	series *series    // its counters, from when it was let in
+	tcp    *tcpSeries // nil for HTTP, which counts requests instead
 	// upstreamBroke is set when it ended because of the upstream.
 	upstreamBroke bool
 	orderly       bool // ended by both peers in order

@@ -3,87 +3,134 @@ package proxy
 import (
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"hasp/mesh"
 )
 
-// series are the counters of one connection, looked up once.
+// series are the counters of what goes on between two workloads. All connections
+// between them share one, while there are not too many.
 type series struct {
-	labels []string
-	tcp    *tcpSeries // nil for HTTP, which counts requests instead
-	// exchanges are the counters by what came out of a request.
+	m      *metrics
+	labels labels
+	values []string // of labels
+
+	last      atomic.Pointer[exchangeSeries] // most requests end like the one before
 	mu        sync.Mutex
-	exchanges map[outcome]exchangeSeries
+	exchanges map[outcome]*exchangeSeries
+	tcp       *tcpCounters
 }
 
+type tcpCounters struct {
+	opened, closed, sent, received prometheus.Counter
+}
+
+// tcpSeries are the counters of a connection that is not HTTP.
 type tcpSeries struct {
-	closed, sent, received prometheus.Counter
+	*tcpCounters
 	// How much of the connection's bytes is in the counters already.
 	flushedSent, flushedReceived uint64
 }
 
+// outcome is what came out of a request.
 type outcome struct {
-	code  int
-	flags string
+	code   int
+	flags  string
+	grpc   bool
+	status grpcStatus
 }
 
 type exchangeSeries struct {
+	outcome  outcome
 	count    prometheus.Counter
 	duration prometheus.Observer
 	request  prometheus.Observer
 	response prometheus.Observer
 }
 
-func newSeries(l *labels) *series {
-	return &series{labels: l.values(), exchanges: make(map[outcome]exchangeSeries)}
+// maxOutcomes bounds the outcomes that one series remembers.
+const maxOutcomes = 32
+
+// series are the counters for some labels.
+func (m *metrics) series(l *labels) *series {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if se := m.shared[*l]; se != nil {
+		return se
+	}
+	se := &series{m: m, labels: *l, values: l.values()}
+	if len(m.shared) < maxSeries {
+		m.shared[*l] = se
+	}
+	return se
 }
 
 // identify gives a connection its series. Its peers must be known.
 func (m *metrics) identify(r *row, s *settings) *series {
 	f := r.snapshot()
 	l := connectionLabels(s, &f)
-	se := newSeries(&l)
+	se := m.series(&l)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.series = se
-	if f.Protocol != mesh.HTTP {
-		m.countTCP(se)
+	if !speaksHTTP(f.Protocol) {
+		r.tcp = se.countTCP()
 	}
 	return se
 }
 
 // countTCP begins to count a connection as TCP.
-func (m *metrics) countTCP(se *series) {
-	values := m.bounded(se.labels, 2)
-	m.opened.WithLabelValues(values...).Inc()
-	se.tcp = &tcpSeries{
-		closed:   m.closed.WithLabelValues(values...),
-		sent:     m.sent.WithLabelValues(values...),
-		received: m.received.WithLabelValues(values...),
+func (se *series) countTCP() *tcpSeries {
+	se.mu.Lock()
+	defer se.mu.Unlock()
+	if se.tcp == nil {
+		m, values := se.m, se.m.bounded(se.values, 2)
+		se.tcp = &tcpCounters{
+			opened:   m.opened.WithLabelValues(values...),
+			closed:   m.closed.WithLabelValues(values...),
+			sent:     m.sent.WithLabelValues(values...),
+			received: m.received.WithLabelValues(values...),
+		}
 	}
+	se.tcp.opened.Inc()
+	return &tcpSeries{tcpCounters: se.tcp}
 }
 
 // exchange counts one HTTP request.
-func (m *metrics) exchange(se *series, x exchange) {
-	se.mu.Lock()
-	defer se.mu.Unlock()
-	key := outcome{x.Code, x.Flags}
-	es, ok := se.exchanges[key]
-	if !ok {
-		values := append(append([]string(nil), se.labels...), strconv.Itoa(x.Code), x.Flags)
-		values = m.bounded(values, 4)
-		es = exchangeSeries{m.requests.WithLabelValues(values...), m.durations.WithLabelValues(values...),
-			m.requestBytes.WithLabelValues(values...), m.responseBytes.WithLabelValues(values...)}
-		if len(se.exchanges) < 32 {
-			se.exchanges[key] = es
-		}
+func (se *series) exchange(x exchange) {
+	o := outcome{x.Code, x.Flags, x.GRPC, x.Status}
+	es := se.last.Load()
+	if es == nil || es.outcome != o {
+		es = se.of(o)
+		se.last.Store(es)
 	}
 	es.count.Inc()
 	es.duration.Observe(float64(x.Duration.Microseconds()) / 1000)
 	es.request.Observe(float64(x.Request))
 	es.response.Observe(float64(x.Response))
+}
+
+func (se *series) of(o outcome) *exchangeSeries {
+	se.mu.Lock()
+	defer se.mu.Unlock()
+	if es := se.exchanges[o]; es != nil {
+		return es
+	}
+	l := se.labels
+	if o.grpc {
+		l.Protocol = "grpc"
+	}
+	m := se.m
+	values := m.bounded(append(l.values(), strconv.Itoa(o.code), o.flags, o.status.String()), 5)
+	es := &exchangeSeries{o, m.requests.WithLabelValues(values...), m.durations.WithLabelValues(values...),
+		m.requestBytes.WithLabelValues(values...), m.responseBytes.WithLabelValues(values...)}
+	if se.exchanges == nil {
+		se.exchanges = make(map[outcome]*exchangeSeries)
+	}
+	if len(se.exchanges) < maxOutcomes {
+		se.exchanges[o] = es
+	}
+	return es
 }
 
 // connectionEnded counts the end of a connection that was let in.
@@ -105,23 +152,24 @@ func (m *metrics) connectionEnded(r *row) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if watch != nil && !isHTTP {
-		se.labels[len(se.labels)-2] = "tcp" // request_protocol: it was something else after all
-		m.countTCP(se)
+	if watch != nil && !isHTTP { // it was something else after all
+		l := se.labels
+		l.Protocol = "tcp"
+		r.tcp = m.series(&l).countTCP()
 	}
 	r.flush()
-	if se.tcp != nil {
-		se.tcp.closed.Inc()
+	if r.tcp != nil {
+		r.tcp.closed.Inc()
 	}
 }
 
 // flush brings the byte counters up to date: when a connection ends, and for
 // those that live before each scrape. Callers hold mu.
 func (r *row) flush() {
-	if r.series == nil || r.series.tcp == nil {
+	t := r.tcp
+	if t == nil {
 		return
 	}
-	t := r.series.tcp
 	sent, received := r.meter.Sent.Load(), r.meter.Received.Load()
 	t.sent.Add(float64(sent - t.flushedSent))
 	t.received.Add(float64(received - t.flushedReceived))

@@ -18,7 +18,8 @@ import (
 const unavailableWait = time.Second
 
 // sayUnreachable answers a request to an HTTP service that could not be reached
-// with 503 instead of a reset. A client that speaks anything else is reset.
+// with 503 instead of a reset. A client that speaks anything else, HTTP/2
+// included, is reset.
 // Nothing of the request has left the proxy.
 func (p *Proxy) sayUnreachable(r *row, s *settings, client *relay.Side, cause error) {
 	if r.snapshot().Protocol != mesh.HTTP {
@@ -73,7 +74,7 @@ func hearRequest(w *httpWatch, client *relay.Side) bool {
 			break
 		}
 	}
-	return w.requests() == 1
+	return w.requests() == 1 && !w.speaksHTTP2()
 }
 
 // traceHeader carries a connection's trace in an answer that is the proxy's own.
@@ -107,10 +108,10 @@ func (p *Proxy) sayUnavailable(r *row, client *relay.Side, reason string) bool {
 }
 
 // looksLikeHTTP tells whether bytes begin like an HTTP/1 request: a method of
-// capital letters and a blank.
+// capital letters and a blank. HTTP/2's preface is none.
 func looksLikeHTTP(b []byte) bool {
 	i := bytes.IndexByte(b, ' ')
-	if i < 3 || i > 16 {
+	if i < 3 || i > 16 || bytes.HasPrefix(b, []byte("PRI *")) {
 		return false
 	}
 	for _, c := range b[:i] {
