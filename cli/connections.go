@@ -48,8 +48,9 @@ the proxies at their ends report them. A row is one connection, joined from both
                        two ends report differently
 
 Plaintext that was let in stands out on a terminal. -o wide adds identities,
-addresses, cipher, ALPN, whether the session was resumed, requests, who reported
-the row and its ID, which hasp why takes. Facts are about a second old.
+addresses, cipher, ALPN, requests, who reported the row and its ID, which hasp why
+takes, and whether the session was resumed or the TLS connection had carried others
+before. Facts are about a second old.
 
 With -w a terminal is redrawn; elsewhere each row that is new or whose state
 changed is written once more.
@@ -301,6 +302,9 @@ func (c *connections) table(links []truth.Link, now time.Time) *table {
 			resumed := "-"
 			if l.Handshake != nil {
 				resumed = map[bool]string{true: "yes", false: "no"}[h.Resumed]
+				if h.Reused > 0 {
+					resumed = fmt.Sprintf("of %d before", h.Reused)
+				}
 			}
 			requests := "-"
 			if l.Requests > 0 {

@@ -184,6 +184,9 @@ func atEnd(c *truth.Connection, p truth.Party, skew time.Duration) []labelled {
 	if c.Resumed {
 		tls += ", resumed"
 	}
+	if c.Reused > 0 {
+		tls += fmt.Sprintf(", on a connection that had carried %d before", c.Reused)
+	}
 	decided := ""
 	if c.Node != "" {
 		decided = c.Rule.String()

@@ -55,6 +55,10 @@ type Connection struct {
 	Cipher   string   `json:"cipher,omitempty"`
 	ALPN     string   `json:"alpn,omitempty"`
 	Resumed  bool     `json:"resumed,omitempty"`
+	// Reused is how many connections the mutual TLS connection had carried before
+	// this one, and HandshakeAt when its handshake was; both zero for the first.
+	Reused      uint32    `json:"reused,omitempty"`
+	HandshakeAt time.Time `json:"handshakeAt,omitzero"`
 
 	Allowed    bool   `json:"allowed"`
 	Rule       Origin `json:"rule"`       // the object that decided

@@ -90,6 +90,7 @@ type Handshake struct {
 	Cipher        string    `json:"cipher,omitempty"`
 	ALPN          string    `json:"alpn,omitempty"`
 	Resumed       bool      `json:"resumed,omitempty"`
+	Reused        uint32    `json:"reused,omitempty"` // connections that had it before
 	LocalIdentity string    `json:"localIdentity,omitempty"`
 	PeerIdentity  string    `json:"peerIdentity,omitempty"`
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/netip"
+	"time"
 
 	"hasp/mesh"
 )
@@ -21,10 +22,10 @@ func (r *row) begin(e *mesh.Endpoint) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.revision.Add(1)
-	r.hand, r.helloSeen = nil, false
+	r.hand, r.helloSeen, r.trunk = nil, false, nil
 	f := &r.facts
 	f.PeerWorkload, f.PeerIdentity, f.Local, f.Upstream = e.Workload, "", netip.AddrPort{}, netip.AddrPort{}
-	f.TLS, f.Group, f.Cipher, f.ALPN, f.Resumed = "", "", "", "", false
+	f.TLS, f.Group, f.Cipher, f.ALPN, f.Resumed, f.Reused, f.HandshakeAt = "", "", "", "", false, 0, time.Time{}
 	f.Failure = nil
 	if e.Addr.IsValid() {
 		f.Upstream = netip.AddrPortFrom(e.Addr.Unmap(), e.Port)

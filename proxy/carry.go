@@ -51,8 +51,12 @@ func (p *Proxy) start(r *row, client, up *relay.Side, o *observer, over func(err
 // finish ends a connection that was carried; err is what broke it.
 func (p *Proxy) finish(r *row, client, up *relay.Side, err error) {
 	if err == nil {
-		up.Close()
-		client.Close()
+		kept := p.rest(r)
+		for _, s := range []*relay.Side{up, client} {
+			if s != kept {
+				s.Close()
+			}
+		}
 		r.finishInOrder()
 		return
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -168,6 +169,7 @@ func (p *Proxy) terminate(r *row, config *tls.Config, head []byte) (*relay.Side,
 	defer cancel()
 	h := new(hand)
 	h.own, _ = p.cfg.Identity.Certificate() // without one the handshake says so
+	roots := p.cfg.Identity.Roots()
 	sock := relay.NewSocket(r.client, head)
 	side, cs, err := serverHandshake(withOffer(ctx, &h.offered), config, sock)
 	h.sni = cs.ServerName
@@ -194,6 +196,10 @@ func (p *Proxy) terminate(r *row, config *tls.Config, head []byte) (*relay.Side,
 		f.Security = mesh.MutualTLS
 		f.PeerIdentity = id.String()
 	})
+	if cs.NegotiatedProtocol == alpnTrunk {
+		t := p.newTrunk(r, side, cs, h, roots)
+		t.use, t.dst = x509.ExtKeyUsageClientAuth, r.snapshot().Destination
+	}
 	return side, nil
 }
 

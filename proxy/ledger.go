@@ -68,8 +68,12 @@ func (g *ledger) begin(f *mesh.Connection) *line {
 	e.Protocol, e.Why, e.Mode, e.Rule, e.Generation = f.Protocol, word(f.Why), f.Mode, f.Rule, f.Generation
 	e.Last, e.LastTrace = now, f.Trace
 	if f.TLS != "" {
+		at := f.HandshakeAt
+		if at.IsZero() {
+			at = now
+		}
 		l.handshake = mesh.Handshake{
-			At: now, TLS: f.TLS, Group: f.Group, Cipher: f.Cipher, ALPN: word(f.ALPN), Resumed: f.Resumed,
+			At: at, Reused: f.Reused, TLS: f.TLS, Group: f.Group, Cipher: f.Cipher, ALPN: word(f.ALPN), Resumed: f.Resumed,
 			LocalIdentity: f.LocalIdentity, PeerIdentity: word(f.PeerIdentity),
 		}
 	}

@@ -26,7 +26,7 @@ type metrics struct {
 	responseBytes   *prometheus.HistogramVec
 	handshakes      *prometheus.CounterVec
 	overload, cut   prometheus.Counter
-	again           prometheus.Counter
+	again, reused   prometheus.Counter
 	rejected, folds prometheus.Counter
 	generation      prometheus.Gauge
 
@@ -64,6 +64,7 @@ func newMetrics(id Identity, now func() time.Time) *metrics {
 		overload:      counter("hasp_connections_overload_total", "Connections reset because the connection table was full."),
 		cut:           counter("hasp_connections_cut_total", "Live connections ended because a new configuration forbids them."),
 		again:         counter("hasp_requests_sent_again_total", "HTTP requests sent to another endpoint because the first went away without an answer."),
+		reused:        counter("hasp_connections_reused_total", "Connections to services that needed no handshake of their own."),
 		rejected:      counter("hasp_config_rejected_total", "Configurations that were not applied."),
 		folds:         counter("hasp_metric_overflow_total", "Label sets counted under unknown because there were too many."),
 		generation:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "hasp_config_generation", Help: "Generation of the configuration in force."}),
@@ -74,7 +75,7 @@ func newMetrics(id Identity, now func() time.Time) *metrics {
 		Name: "hasp_certificate_expiry_seconds", Help: "Time left of the proxy's own certificate; 0 when there is none.",
 	}, func() float64 { return expirySeconds(id, now()) }))
 	m.registry.MustRegister(m.opened, m.closed, m.sent, m.received, m.requests, m.durations, m.requestBytes, m.responseBytes,
-		m.handshakes, m.overload, m.cut, m.again, m.rejected, m.folds, m.generation)
+		m.handshakes, m.overload, m.cut, m.again, m.reused, m.rejected, m.folds, m.generation)
 	return m
 }
 

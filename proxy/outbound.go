@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -142,12 +143,19 @@ func (e *finalError) Unwrap() error { return e.error }
 // reach makes the connection to one endpoint.
 func (p *Proxy) reach(ctx context.Context, r *row, s *settings, c *cluster, e *mesh.Endpoint) (*relay.Side, error) {
 	r.begin(e)
-	u, why, err := p.clientTLS(s, c, e)
+	trunks := p.cfg.trunks() && r.client != nil // a gateway's requests have a pool of their own
+	u, why, err := p.clientTLS(s, c, e, trunks)
 	if err != nil {
 		p.fail(r, mesh.StageHandshake, err)
 		return nil, &finalError{err}
 	}
 	addr := endpointAddr(e)
+	if trunks && u != nil && u.mesh {
+		if side := p.ontoTrunk(ctx, r, u, e); side != nil {
+			p.health.ok(addr)
+			return side, nil
+		}
+	}
 	tcp, err := p.dial(ctx, addr)
 	if err != nil {
 		p.fail(r, mesh.StageDial, err)
@@ -195,9 +203,10 @@ func (r *row) triedBefore(failed []error) {
 func (p *Proxy) secure(ctx context.Context, r *row, u *upstreamTLS, sock *relay.Socket) (*relay.Side, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.HandshakeTimeout)
 	defer cancel()
+	h, roots := u.hand(p.cfg.Identity), p.cfg.Identity.Roots()
 	side, cs, err := u.handshake(ctx, sock)
 	r.traceHello(sock.ClientRandom())
-	r.shown(u.hand(p.cfg.Identity), cs)
+	r.shown(h, cs)
 	if err != nil {
 		p.metrics.handshakeFailed("client", err)
 		p.fail(r, mesh.StageHandshake, err)
@@ -210,5 +219,9 @@ func (p *Proxy) secure(ctx context.Context, r *row, u *upstreamTLS, sock *relay.
 			f.PeerIdentity = id.String()
 		}
 	})
+	if cs.NegotiatedProtocol == alpnTrunk {
+		t := p.newTrunk(r, side, cs, h, roots)
+		t.use, t.key = x509.ExtKeyUsageServerAuth, trunkKey{addrPort(sock.RemoteAddr()).String(), u.key}
+	}
 	return side, nil
 }

@@ -56,6 +56,8 @@ type Config struct {
 	Dialer   Dialer
 	// Relay moves the bytes. Default: relay.Portable.
 	Relay relay.Relayer
+	// NoTrunks has each connection make a handshake of its own (trunk.go).
+	NoTrunks bool
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 
@@ -135,6 +137,12 @@ func (c *Config) setDefaults() {
 	}
 }
 
+// trunks tells whether connections may share a handshake.
+func (c *Config) trunks() bool {
+	k, ok := c.Relay.(relay.Keeper)
+	return ok && k.Keeps() && !c.NoTrunks
+}
+
 // Proxy is one sidecar or gateway.
 type Proxy struct {
 	cfg      Config
@@ -142,6 +150,7 @@ type Proxy struct {
 	settings atomic.Pointer[settings] // nil until the first Apply
 	applying sync.Mutex               // serializes Apply
 	table    *table
+	trunks   *trunks
 	ledger   *ledger // nil only where its cost is measured
 	facts    *Facts
 	health   *endpointHealth
@@ -174,11 +183,12 @@ func New(cfg Config) (*Proxy, error) {
 		cfg:     cfg,
 		log:     cfg.Log,
 		table:   newTable(cfg.MaxConnections),
+		trunks:  newTrunks(),
 		health:  newEndpointHealth(cfg.Now),
 		files:   newFileCache(),
 		access:  newAccessLog(cfg.AccessLog),
 		metrics: newMetrics(cfg.Identity, cfg.Now),
-		server:  newServerTLS(cfg.Identity, cfg.Now),
+		server:  newServerTLS(cfg.Identity, cfg.Now, cfg.trunks()),
 	}
 	p.facts = newFacts(p)
 	p.ledger = newLedger(cfg.Now, p.facts.poke)

@@ -31,6 +31,7 @@ type row struct {
 	upstream *net.TCPConn
 	// sides are what the relay has, which owns the sockets from then on.
 	sides  [2]*relay.Side
+	trunk  *trunk     // that one of them is, or nil
 	watch  *httpWatch // on HTTP ports, from when bytes move
 	series *series    // its counters, from when it was let in
 	tcp    *tcpSeries // nil for HTTP, which counts requests instead
@@ -87,7 +88,7 @@ func (r *row) attach(up *net.TCPConn) bool {
 	r.upstream = up
 	f := &r.facts
 	f.Local, f.Upstream = addrPort(up.LocalAddr()), addrPort(up.RemoteAddr())
-	if r.client == nil {
+	if r.client == nil && f.Direction == mesh.OutboundDir {
 		f.Source = f.Local
 	}
 	if f.Direction == mesh.OutboundDir {
@@ -103,7 +104,7 @@ func (r *row) hurry(s *settings, d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f := &r.facts
-	if f.Direction != mesh.InboundDir || f.Security != mesh.Unknown || r.ended || decide(s, f).Allow {
+	if f.Direction != mesh.InboundDir || f.Security != mesh.Unknown || r.client == nil || r.ended || decide(s, f).Allow {
 		return
 	}
 	_ = r.client.SetReadDeadline(time.Now().Add(d)) // fails only on a closed socket

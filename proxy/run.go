@@ -75,6 +75,7 @@ func servePages(ctx context.Context, ln net.Listener, h http.Handler) error {
 // drain waits until no connection lives, at most the drain time, and ends the
 // rest.
 func (p *Proxy) drain() {
+	p.trunks.close()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -97,6 +98,7 @@ func (p *Proxy) drain() {
 func (p *Proxy) Close() {
 	p.cancel()
 	p.facts.stop()
+	p.trunks.close()
 	for _, r := range p.table.rows() {
 		r.reset("the proxy ended")
 	}

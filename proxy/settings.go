@@ -31,7 +31,7 @@ type cluster struct {
 	v4, v6 []*mesh.Endpoint
 	// turn counts the connections, for round robin.
 	turn atomic.Uint32
-	// tls holds an *upstreamTLS for each identity, made when first needed.
+	// tls holds an *upstreamTLS for each tlsKey, made when first needed.
 	tls sync.Map
 }
 

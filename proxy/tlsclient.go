@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -19,7 +20,8 @@ import (
 type upstreamTLS struct {
 	config   *tls.Config
 	security mesh.Security
-	mesh     bool // both ends are proxies of the mesh
+	mesh     bool   // both ends are proxies of the mesh
+	key      string // says how trunks are spoken to, see trunkKey
 	expected []string
 }
 
@@ -46,15 +48,21 @@ func (u *upstreamTLS) hand(id Identity) *hand {
 	return h
 }
 
+// tlsKey tells the TLS clients of a cluster apart.
+type tlsKey struct {
+	identity string
+	trunks   bool
+}
+
 // clientTLS says how to speak to an endpoint of a cluster: nil for plaintext,
-// with the reason.
-func (p *Proxy) clientTLS(s *settings, c *cluster, e *mesh.Endpoint) (u *upstreamTLS, why string, err error) {
+// with the reason. Who does not relay what it gets must not ask for trunks.
+func (p *Proxy) clientTLS(s *settings, c *cluster, e *mesh.Endpoint, trunks bool) (u *upstreamTLS, why string, err error) {
 	if s.own(e) {
 		return nil, "the workload calls itself", nil
 	}
 	switch c.TLS.Mode {
 	case mesh.ClientIstioMutual:
-		u, err = p.meshClient(s, c, e)
+		u, err = p.meshClient(s, c, e, trunks)
 		return u, "", err
 	case mesh.ClientSimple, mesh.ClientMutual:
 		u, err = p.fileClient(c)
@@ -68,16 +76,16 @@ func (p *Proxy) clientTLS(s *settings, c *cluster, e *mesh.Endpoint) (u *upstrea
 	case !e.Sidecar:
 		return nil, "the server has no sidecar", nil
 	}
-	u, err = p.meshClient(s, c, e)
+	u, err = p.meshClient(s, c, e, trunks)
 	return u, "", err
 }
 
 // meshClient is mutual TLS between proxies. It is made once for each identity
 // behind a cluster.
-func (p *Proxy) meshClient(s *settings, c *cluster, e *mesh.Endpoint) (*upstreamTLS, error) {
-	key := "" // the cluster's identities hold for every endpoint
+func (p *Proxy) meshClient(s *settings, c *cluster, e *mesh.Endpoint, trunks bool) (*upstreamTLS, error) {
+	key := tlsKey{trunks: trunks} // the cluster's identities hold for every endpoint
 	if len(c.IDs) == 0 {
-		key = e.Identity
+		key.identity = e.Identity
 	}
 	if u, ok := c.tls.Load(key); ok {
 		return u.(*upstreamTLS), nil
@@ -91,7 +99,8 @@ func (p *Proxy) meshClient(s *settings, c *cluster, e *mesh.Endpoint) (*upstream
 		ids = []spiffeid.ID{id}
 	}
 	u, _ := c.tls.LoadOrStore(key, &upstreamTLS{
-		config:   meshClientConfig(p.cfg.Identity, p.cfg.Now, s.minTLS, sni(c), ids),
+		config:   meshClientConfig(p.cfg.Identity, p.cfg.Now, s.minTLS, sni(c), ids, trunks),
+		key:      strings.Join(append(idStrings(ids), sni(c), tls.VersionName(s.minTLS)), " "),
 		security: mesh.MutualTLS,
 		mesh:     true,
 		expected: idStrings(ids),
@@ -99,10 +108,10 @@ func (p *Proxy) meshClient(s *settings, c *cluster, e *mesh.Endpoint) (*upstream
 	return u.(*upstreamTLS), nil
 }
 
-func meshClientConfig(id Identity, now func() time.Time, minVersion uint16, serverName string, ids []spiffeid.ID) *tls.Config {
+func meshClientConfig(id Identity, now func() time.Time, minVersion uint16, serverName string, ids []spiffeid.ID, trunks bool) *tls.Config {
 	return &tls.Config{
 		ServerName:       serverName,
-		NextProtos:       []string{alpnIstio},
+		NextProtos:       meshProtos(trunks),
 		MinVersion:       minVersion,
 		CurvePreferences: curves,
 		CipherSuites:     suites12,

@@ -20,8 +20,16 @@ const alpnIstio = "istio"
 // an Envoy of Istio ("istio-peer-exchange", "istio-h2", ...).
 func meshALPN(protos []string) bool {
 	return slices.ContainsFunc(protos, func(s string) bool {
-		return s == alpnIstio || strings.HasPrefix(s, "istio-")
+		return s == alpnIstio || s == alpnTrunk || strings.HasPrefix(s, "istio-")
 	})
+}
+
+// meshProtos are a proxy's own.
+func meshProtos(trunks bool) []string {
+	if trunks {
+		return []string{alpnTrunk, alpnIstio}
+	}
+	return []string{alpnIstio}
 }
 
 // curves are offered and accepted between proxies: a hybrid with ML-KEM-768
@@ -40,10 +48,10 @@ var errNoCertificate = errors.New("the proxy has no certificate")
 // long as the proxy: certificate and roots are looked up by handshake.
 type serverTLS struct{ v12, v13, probe12, probe13 *tls.Config }
 
-func newServerTLS(id Identity, now func() time.Time) *serverTLS {
+func newServerTLS(id Identity, now func() time.Time, trunks bool) *serverTLS {
 	s := &serverTLS{
-		v12: newServerConfig(id, now, tls.VersionTLS12),
-		v13: newServerConfig(id, now, tls.VersionTLS13),
+		v12: newServerConfig(id, now, tls.VersionTLS12, false),
+		v13: newServerConfig(id, now, tls.VersionTLS13, trunks),
 	}
 	s.probe12, s.probe13 = newProbeConfig(s.v12), newProbeConfig(s.v13)
 	return s
@@ -92,7 +100,7 @@ func newProbeConfig(base *tls.Config) *tls.Config {
 // newServerConfig is for callers inside the mesh: a client certificate is
 // required and must be an X.509-SVID. Whether its trust domain may call is for
 // judge, which sees the current settings.
-func newServerConfig(id Identity, now func() time.Time, minVersion uint16) *tls.Config {
+func newServerConfig(id Identity, now func() time.Time, minVersion uint16, trunks bool) *tls.Config {
 	c := &tls.Config{
 		MinVersion:       minVersion,
 		CurvePreferences: curves,
@@ -112,10 +120,10 @@ func newServerConfig(id Identity, now func() time.Time, minVersion uint16) *tls.
 	// crypto/tls fails a handshake that offers only protocols we do not name,
 	// and a mesh certificate in the hands of curl or openssl is welcome.
 	withALPN := c.Clone()
-	withALPN.NextProtos = []string{alpnIstio}
+	withALPN.NextProtos = meshProtos(trunks)
 	c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 		noteOffer(h)
-		if slices.Contains(h.SupportedProtos, alpnIstio) {
+		if slices.Contains(h.SupportedProtos, alpnIstio) { // who offers trunks offers this too
 			return withALPN, nil
 		}
 		return nil, nil

@@ -42,7 +42,7 @@ func (l *Limits) handshake(h *mesh.Handshake) *mesh.Handshake {
 		return nil
 	}
 	return &mesh.Handshake{
-		At: h.At, TLS: l.text(h.TLS), Group: l.text(h.Group), Cipher: l.text(h.Cipher), ALPN: l.text(h.ALPN), Resumed: h.Resumed,
+		At: h.At, Reused: h.Reused, TLS: l.text(h.TLS), Group: l.text(h.Group), Cipher: l.text(h.Cipher), ALPN: l.text(h.ALPN), Resumed: h.Resumed,
 		LocalIdentity: l.text(h.LocalIdentity), PeerIdentity: l.text(h.PeerIdentity),
 	}
 }

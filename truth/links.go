@@ -310,8 +310,11 @@ func handshakeOf(p pair) *mesh.Handshake {
 		if c == nil || c.TLS == "" {
 			continue
 		}
-		h := &mesh.Handshake{At: c.Start, TLS: c.TLS, Group: c.Group, Cipher: c.Cipher, ALPN: c.ALPN, Resumed: c.Resumed,
+		h := &mesh.Handshake{At: c.Start, Reused: c.Reused, TLS: c.TLS, Group: c.Group, Cipher: c.Cipher, ALPN: c.ALPN, Resumed: c.Resumed,
 			LocalIdentity: c.LocalIdentity, PeerIdentity: c.PeerIdentity}
+		if c.Reused > 0 {
+			h.At = c.HandshakeAt
+		}
 		if c.Direction == mesh.InboundDir {
 			h.LocalIdentity, h.PeerIdentity = h.PeerIdentity, h.LocalIdentity
 		}

@@ -15,8 +15,9 @@ type Side struct {
 	tcp  *net.TCPConn
 	head []byte // bytes that were read already, to be read again
 	// under is the socket below TLS whose end must be announced, or nil.
-	under *Socket
-	ended atomic.Bool // CloseWrite was called
+	under  *Socket
+	ended  atomic.Bool // CloseWrite was called
+	inBand bool        // streams on it end by a record (InBand)
 }
 
 // TCP is a plain side. head, which may be nil, is what was read from c already;

@@ -29,18 +29,23 @@ type Row struct {
 	Destination struct {
 		Workload string `json:"workload"`
 	} `json:"destination"`
-	Disagreement string `json:"disagreement"`
-	Handshake    *struct {
-		TLS   string `json:"tls"`
-		Group string `json:"group"`
-	} `json:"handshake"`
-	Sent          int64     `json:"sent"`
-	Received      int64     `json:"received"`
-	Start         time.Time `json:"start"`
-	End           time.Time `json:"end"`
-	Why           string    `json:"why"`
-	AtSource      *End      `json:"atSource"`
-	AtDestination *End      `json:"atDestination"`
+	Disagreement  string     `json:"disagreement"`
+	Handshake     *Handshake `json:"handshake"`
+	Sent          int64      `json:"sent"`
+	Received      int64      `json:"received"`
+	Start         time.Time  `json:"start"`
+	End           time.Time  `json:"end"`
+	Why           string     `json:"why"`
+	AtSource      *End       `json:"atSource"`
+	AtDestination *End       `json:"atDestination"`
+}
+
+// Handshake is what was agreed on.
+type Handshake struct {
+	TLS   string `json:"tls"`
+	Group string `json:"group"`
+	// Reused is how many connections the mutual TLS connection had carried before.
+	Reused int `json:"reused"`
 }
 
 // End is what one proxy has of it.
@@ -79,6 +84,7 @@ type Case struct {
 type Result struct {
 	Captured int // connections between pods
 	Joined   int // found in the table
+	Carried  int // connections of applications that had no handshake of their own
 	ByKind   map[string]int
 	// Remapped are those of Joined that the server's kernel gave another client
 	// port, which only its own proxy sees: two connections of one port to two ports
@@ -100,6 +106,7 @@ const (
 // Join judges a case.
 func Join(c *Case) Result {
 	res := Result{ByKind: map[string]int{}}
+	c.Rows, res.Carried = fold(c.Rows)
 	type pair struct{ client, server netip.AddrPort }
 	rows := map[pair][]*Row{}
 	for i := range c.Rows {
@@ -159,6 +166,31 @@ func Join(c *Case) Result {
 	}
 	slices.Sort(res.Disagreements)
 	return res
+}
+
+// fold makes one row of those that one mutual TLS connection carried, one after
+// the other: the wire has the sum.
+func fold(rows []Row) (out []Row, carried int) {
+	rows = slices.SortedStableFunc(slices.Values(rows), func(a, b Row) int { return a.Start.Compare(b.Start) })
+	last := map[[2]netip.AddrPort]int{}
+	for _, r := range rows {
+		client, server := r.wire()
+		key := [2]netip.AddrPort{client, server}
+		if at, ok := last[key]; ok && r.Handshake != nil && r.Handshake.Reused > 0 {
+			first := &out[at]
+			first.Sent += r.Sent
+			first.Received += r.Received
+			first.End = r.End
+			if first.Disagreement == "" {
+				first.Disagreement = r.Disagreement
+			}
+			carried++
+			continue
+		}
+		last[key] = len(out)
+		out = append(out, r)
+	}
+	return out, carried
 }
 
 // match is the row of a connection among those that have its addresses.

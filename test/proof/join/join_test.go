@@ -20,10 +20,7 @@ func agreeing() *Case {
 	r := Row{Trace: "t", Security: "mutual_tls", Allowed: true, Sent: 100, Received: 50, Start: begun,
 		AtDestination: &End{ID: 1, Source: clientAt, Destination: serverAt, Allowed: true}}
 	r.Source.Workload, r.Destination.Workload = "shop/client", "shop/server"
-	r.Handshake = &struct {
-		TLS   string `json:"tls"`
-		Group string `json:"group"`
-	}{TLS: "1.3"}
+	r.Handshake = &Handshake{TLS: "1.3"}
 	return &Case{
 		Capture: wire.Report{Connections: []wire.Connection{{Start: begun, Client: clientAt, Server: serverAt, TLS: "1.3", ALPN: []string{"istio"},
 			FromClient: wire.Direction{Bytes: 3000}, FromServer: wire.Direction{Bytes: 4000}}}},
@@ -82,5 +79,28 @@ func TestJoin(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestWhatOneHandshakeCarried(t *testing.T) {
+	c := agreeing()
+	second := c.Rows[0]
+	second.Start = begun.Add(time.Minute)
+	second.Handshake = &Handshake{TLS: "1.3", Reused: 1}
+	second.Received = 30_000
+	c.Rows = []Row{second, c.Rows[0]}
+	if got := Join(c); len(got.Disagreements) != 1 || !strings.Contains(got.Disagreements[0], "3000 bytes from the client on the wire, 30050 in the table") {
+		t.Errorf("%+v", got)
+	}
+	c = agreeing()
+	second.Received = 30
+	c.Rows = append(c.Rows, second)
+	if got := Join(c); len(got.Disagreements) > 0 || got.Joined != 1 || got.Carried != 1 {
+		t.Errorf("%+v", got)
+	}
+	second.Handshake = &Handshake{TLS: "1.3"} // of its own, which nobody saw
+	c.Rows = append(c.Rows[:1:1], second)
+	if got := Join(c); len(got.Disagreements) != 1 {
+		t.Errorf("%+v", got)
 	}
 }

@@ -25,6 +25,9 @@ func main() {
 	if r.Remapped > 0 {
 		fmt.Printf(" %d of them by another port,", r.Remapped)
 	}
+	if r.Carried > 0 {
+		fmt.Printf(" %d more on connections that were kept,", r.Carried)
+	}
 	fmt.Printf(" %d disagreements\n", len(r.Disagreements))
 	if len(r.Disagreements) > 0 || r.Captured == 0 {
 		os.Exit(1)

@@ -1,0 +1,90 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"net/netip"
+
+	"hasp/mesh"
+	"hasp/proxy/relay"
+)
+
+// ontoTrunk begins a connection on an idle trunk to an endpoint; nil when there
+// is none that takes it.
+func (p *Proxy) ontoTrunk(ctx context.Context, r *row, u *upstreamTLS, e *mesh.Endpoint) *relay.Side {
+	key := trunkKey{endpointAddr(e), u.key}
+	for {
+		t := p.trunks.take(key)
+		if t == nil {
+			return nil
+		}
+		if t.good() != nil {
+			t.side.Close()
+			continue
+		}
+		random := make([]byte, helloSize-1)
+		_, _ = rand.Read(random) // never fails
+		if !r.onTrunk(t, random) {
+			t.side.Reset()
+			return nil
+		}
+		switch t.ask(ctx, random) {
+		case welcomeByte:
+			p.metrics.reused.Inc()
+			return t.side
+		case refusedByte:
+			return t.side // which is about to be reset, as a fresh one would be
+		case absentByte:
+			p.leave(r.attempt(), mesh.StageDial, errNobodyListens)
+		}
+		t.side.Reset()
+		r.begin(e)
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// ask says hello to the server and returns its answer, 0 when none came: then the
+// server need not have heard.
+func (t *trunk) ask(ctx context.Context, random []byte) byte {
+	ctx, cancel := context.WithTimeout(ctx, t.p.cfg.HandshakeTimeout)
+	defer cancel()
+	if t.side.Send(append([]byte{helloByte}, random...)) != nil {
+		return 0
+	}
+	select {
+	case b := <-t.answer:
+		return b
+	case <-ctx.Done():
+		return 0
+	}
+}
+
+// answered is called with what comes on an idle trunk, or in answer to a hello.
+func (t *trunk) answered(p []byte, err error) {
+	if t.p.trunks.claim(t) { // nobody asked: it is over
+		t.side.Close()
+		return
+	}
+	if err != nil || len(p) != 1 {
+		p = []byte{0}
+	}
+	t.answer <- p[0]
+}
+
+// onTrunk notes what carries a connection; false when it was cut meanwhile.
+func (r *row) onTrunk(t *trunk, random []byte) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cut {
+		return false
+	}
+	r.revision.Add(1)
+	r.trunk, r.hand, r.helloSeen = t, t.hand, true
+	f := &r.facts
+	f.Local, f.Upstream = t.local, t.remote
+	f.Trace = mesh.TraceOf(random, netip.AddrPort{}, netip.AddrPort{})
+	t.facts(f)
+	return true
+}
