@@ -94,8 +94,8 @@ fuzz: ## every fuzz target for FUZZTIME
 proof: build ## some hundred connections beside a packet capture: how many disagree?
 	$(GO) test -count=1 -v -run TestProof ./test/proof
 
-bench: ## what a pair of sidecars costs, beside haproxy, nginx and others (about 15 minutes; ARGS="-only haproxy-tcp,hasp")
-	$(GO) run ./test/bench $(ARGS)
+bench: ## what a pair of sidecars costs, beside haproxy, nginx, Envoy (15 minutes): docs/benchmarks.md
+	$(GO) run ./test/bench -out docs/benchmarks.md $(ARGS)
 
 bench-go: ## the micro-benchmarks
 	$(GO) test -run '^$$' -bench . -skip Reporting -benchmem ./proxy/... ./policy/... ./compile/... ./xds/...

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-func haproxyVersion(*lab) (string, error) { return says("version", "haproxy", "-v") }
+func haproxyVersion(*lab) (string, error) { return says(`(HAProxy version \S+)`, "haproxy", "-v") }
 
 // haproxyHead has one suite for all; threads are as many as cores by default.
 const haproxyHead = `global

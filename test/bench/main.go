@@ -4,7 +4,8 @@
 // Each peer is a client's and a server's proxy on loopback with mutual TLS 1.3
 // between them, a load before and a workload behind, each in a process of its
 // own (package load). Peers take turns within a round, in an order that rotates;
-// what counts is the CPU time of the two proxies.
+// what counts is the CPU time of the two proxies. docs/benchmarks.md is written
+// by this program.
 package main
 
 import (
@@ -41,12 +42,13 @@ func command(args []string, stdout, stderr io.Writer) error {
 	}
 	var b bench
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.IntVar(&b.rounds, "rounds", 5, "`rounds` in all")
+	f.IntVar(&b.rounds, "rounds", 5, "`rounds` in all; 0 measures nothing")
 	f.DurationVar(&b.length, "for", 1500*time.Millisecond, "`length` of a run; those at 1,000/s are twice as long")
 	f.BoolVar(&b.brief, "brief", false, "a few requests of each kind, to see that all of it works")
 	only := f.String("only", "", "`peers` to measure, separated by commas; all without it")
 	which := f.String("measures", "", "`measures` to take, separated by commas; all without it")
 	form := f.String("o", "text", "`form` of what is printed: text or json")
+	out := f.String("out", "", "`file` that gets the document, in Markdown")
 	f.DurationVar(&b.settle, "settle", 130*time.Second, "`time` that idle connections have before memory is looked at")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -59,9 +61,19 @@ func command(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	r, err := b.run(root)
-	if err != nil {
-		return err
+	r := &report{bench: &b}
+	if b.rounds > 0 {
+		if r, err = b.run(root); err != nil {
+			return err
+		}
+	}
+	if *out != "" {
+		if err := os.WriteFile(*out, []byte(r.document()), 0o644); err != nil {
+			return err
+		}
+	}
+	if b.rounds == 0 {
+		return nil
 	}
 	return r.print(stdout, *form)
 }

@@ -11,7 +11,7 @@ func nginxVersion(*lab) (string, error) {
 	if _, err := os.Stat(nginxStreamModule); err != nil {
 		return "", fmt.Errorf("%w; test/setup/debian.sh installs it", err)
 	}
-	return says("version", "nginx", "-v")
+	return says(`(nginx/\S+)`, "nginx", "-v")
 }
 
 // nginxStreamModule is where Debian has it.

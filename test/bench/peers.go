@@ -8,7 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strings"
+	"regexp"
 	"time"
 
 	"hasp/test/bench/load"
@@ -97,13 +97,16 @@ func peers() []peer {
 		{name: "nginx-stream", does: tcp, version: nginxVersion, start: nginxStream},
 		{name: "nginx-http", does: http, version: nginxVersion, start: nginxHTTP},
 		{name: "tunnel", does: []door{httpDoor, fullDoor, warmDoor, grpcDoor}, version: goVersion, start: tunnel},
+		{name: "envoy-tcp", does: tcp, version: envoyVersion, start: envoyTCP},
+		{name: "envoy-http", does: []door{httpDoor, warmDoor, grpcDoor}, version: envoyVersion, start: envoyHTTP},
 	}
 }
 
 func nothing(*lab) (string, error) { return "", nil }
 
-// says is the first line that a program prints which has a word in it.
-func says(word, program string, args ...string) (string, error) {
+// says is what a program prints about its version, found by a pattern with one
+// group.
+func says(pattern, program string, args ...string) (string, error) {
 	path, err := exec.LookPath(program)
 	if err != nil {
 		return "", fmt.Errorf("%w; test/setup/debian.sh installs it", err)
@@ -112,12 +115,11 @@ func says(word, program string, args ...string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", program, err)
 	}
-	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, word) {
-			return strings.TrimSpace(line), nil
-		}
+	m := regexp.MustCompile(pattern).FindSubmatch(out)
+	if m == nil {
+		return "", fmt.Errorf("%s says nothing about its version: %.100q", program, out)
 	}
-	return "", fmt.Errorf("%s says nothing about its version: %.100q", program, out)
+	return string(m[1]), nil
 }
 
 // ready waits until every door answers, and looks at the TLS between the two.

@@ -8,7 +8,7 @@ packages='curl python3 nodejs redis-server redis-tools postgresql postgresql-cli
 mariadb-server mariadb-client nftables iproute2 util-linux procps openssl
 containerd runc containernetworking-plugins iptables conntrack
 chromium fonts-dejavu-core prometheus
-haproxy nginx libnginx-mod-stream'
+haproxy nginx libnginx-mod-stream python3-pip'
 
 missing=
 for p in $packages; do

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -103,24 +104,41 @@ func (e *engine) open() error {
 }
 
 func (e *engine) dial(c *conn) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return fmt.Errorf("socket: %w", err)
 	}
 	c.fd = fd
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 5}); err != nil {
-		return err
-	}
-	if err := unix.Connect(fd, e.to); err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return err
 	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		return err
+	if err := connect(fd, e.to); err != nil {
+		return fmt.Errorf("connect: %w", err)
 	}
 	return unix.EpollCtl(e.poll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: c.slot})
+}
+
+// connect waits until a socket is connected; on loopback that is at once.
+func connect(fd int, to unix.Sockaddr) error {
+	if err := unix.Connect(fd, to); !errors.Is(err, unix.EINPROGRESS) {
+		return err
+	}
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(patience.Milliseconds()))
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return err
+		case n == 0:
+			return unix.ETIMEDOUT
+		}
+		number, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		if err == nil && number != 0 {
+			err = syscall.Errno(number)
+		}
+		return err
+	}
 }
 
 // send puts a request on a connection; due is when it should have been.
