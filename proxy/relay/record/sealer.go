@@ -48,9 +48,12 @@ func (s *Sealer) Due() bool { return s.h.seq >= s.h.suite.due }
 
 // Update seals a KeyUpdate into b, which has room for UpdateSize, and goes on
 // with the next keys. It is sent because it is Due, or as the answer to one that
-// asks for it; request asks the peer to do the same. After an alert there is
-// nothing to seal any more, so it makes a record of no bytes, and no error: the
-// peer may go on with new keys of its own.
+// asks for it. After an alert there is nothing to seal any more, so it makes a
+// record of no bytes, and no error: the peer may go on with new keys of its own.
+//
+// request asks the peer to do the same. Do not ask one that has sent its
+// close_notify: crypto/tls (Go 1.26) then cannot write its answer, and for that
+// reason misses our new keys too.
 func (s *Sealer) Update(b []byte, request bool) (int, error) {
 	if s.ended {
 		return 0, nil
