@@ -27,6 +27,8 @@ type lab struct {
 	ports  load.Ports // of the workload
 	port   int        // the next to try
 	work   *helper
+	// profiles is a folder for CPU profiles of our sidecars; "" for none.
+	profiles string
 }
 
 // newLab makes the folder and starts the workload.

@@ -48,6 +48,7 @@ func command(args []string, stdout, stderr io.Writer) error {
 	only := f.String("only", "", "`peers` to measure, separated by commas; all without it")
 	which := f.String("measures", "", "`measures` to take, separated by commas; all without it")
 	form := f.String("o", "text", "`form` of what is printed: text or json")
+	f.StringVar(&b.profiles, "profiles", "", "`folder` that gets CPU profiles of our sidecars, from their start to their end")
 	out := f.String("out", "", "`file` that gets the document, in Markdown")
 	f.DurationVar(&b.settle, "settle", 130*time.Second, "`time` that idle connections have before memory is looked at")
 	if err := f.Parse(args); err != nil {
@@ -57,6 +58,15 @@ func command(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	b.progress = stderr
+	if b.profiles != "" {
+		var err error
+		if b.profiles, err = filepath.Abs(b.profiles); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(b.profiles, 0o755); err != nil {
+			return err
+		}
+	}
 	root, err := repository()
 	if err != nil {
 		return err

@@ -23,7 +23,8 @@ func TestSpread(t *testing.T) {
 	}
 }
 
-// What is added is taken off within a round, and ratios are made within one.
+// What is direct is taken off within a round, and ratios are made within one,
+// except of what is added.
 func TestRatio(t *testing.T) {
 	n := numbers{}
 	for _, round := range []map[string]float64{
@@ -42,7 +43,7 @@ func TestRatio(t *testing.T) {
 	if d := cmp.Diff([]float64{50, 500, 50}, n.series(added, direct)); d != "" {
 		t.Error(d)
 	}
-	if got, ok := n.ratio(added, "hasp", "other"); got.Median != 0.5 || got.Min != 0.4 || !ok {
+	if got, ok := n.ratio(added, "hasp", "other"); got.Median != 0.4 || !ok {
 		t.Errorf("added: %v, %v", got, ok)
 	}
 	if got, ok := n.ratio(plain, "hasp", "other"); got.Max != 530.0/560 || !ok {
@@ -50,5 +51,9 @@ func TestRatio(t *testing.T) {
 	}
 	if _, ok := n.ratio(plain, "hasp", "nobody"); ok {
 		t.Error("there is a ratio to nobody")
+	}
+	n.add("p50", "faster", 40)
+	if got, ok := n.ratio(added, "hasp", "faster"); ok {
+		t.Errorf("there is a ratio to a peer that adds nothing: %v", got)
 	}
 }

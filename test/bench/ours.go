@@ -19,31 +19,47 @@ func haspVersion(l *lab) (string, error) {
 	return "commit " + strings.TrimSpace(string(out)) + ", " + runtime.Version(), nil
 }
 
-// hasp is a pair of our sidecars with one of the relays.
+// hasp is a pair of our sidecars with one of the relays, and another that makes a
+// handshake for each connection.
 func hasp(relay string) func(*lab) (*pair, error) {
 	return func(l *lab) (*pair, error) {
-		plain, err := l.route(l.ports.HTTP)
+		p, err := l.hasp("hasp-"+relay, "-relay", relay)
 		if err != nil {
-			return nil, err
+			return p, err
 		}
-		grpc, err := l.route(l.ports.GRPC)
-		if err != nil {
-			return nil, err
+		full, err := l.hasp("hasp-"+relay+"-full", "-relay", relay, "-trunks=false")
+		if full != nil {
+			p.more = map[door]*pair{fullDoor: full}
 		}
-		p := &pair{secure: plain.server, doors: map[door]string{
-			httpDoor: plain.client, fullDoor: plain.client, warmDoor: plain.client, grpcDoor: grpc.client,
-		}}
-		for _, s := range l.sides() {
-			args := append(s.arguments(), "-self", s.self, "-relay", relay,
-				"-port", "http="+s.hop(plain), "-port", "grpc="+s.hop(grpc))
-			proc, err := l.start("hasp-"+relay+"-"+s.name, nil, filepath.Join(l.bin, "side"), args...)
-			if err != nil {
-				return p, err
-			}
-			p.procs = append(p.procs, proc)
-		}
-		return p, nil
+		return p, err
 	}
+}
+
+func (l *lab) hasp(name string, options ...string) (*pair, error) {
+	plain, err := l.route(l.ports.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	grpc, err := l.route(l.ports.GRPC)
+	if err != nil {
+		return nil, err
+	}
+	p := &pair{secure: plain.server, doors: map[door]string{
+		httpDoor: plain.client, fullDoor: plain.client, warmDoor: plain.client, grpcDoor: grpc.client,
+	}}
+	for _, s := range l.sides() {
+		args := append(s.arguments(), "-self", s.self, "-port", "http="+s.hop(plain), "-port", "grpc="+s.hop(grpc))
+		args = append(args, options...)
+		if l.profiles != "" {
+			args = append(args, "-profile", filepath.Join(l.profiles, name+"-"+s.name+".pprof"))
+		}
+		proc, err := l.start(name+"-"+s.name, nil, filepath.Join(l.bin, "side"), args...)
+		if err != nil {
+			return p, err
+		}
+		p.procs = append(p.procs, proc)
+	}
+	return p, nil
 }
 
 // tunnel is a pair of plain Go tunnels.

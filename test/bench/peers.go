@@ -30,11 +30,25 @@ type pair struct {
 	procs  []*process
 	doors  map[door]string // addresses; what a peer does not do is missing
 	secure string          // where the server's proxy takes mutual TLS
+	// more are pairs of the same program for doors that need a setting of the
+	// whole process. Their memory is not looked at.
+	more map[door]*pair
+}
+
+// through is the pair that a door leads through, and the door's address.
+func (p *pair) through(d door) (*pair, string) {
+	if other := p.more[d]; other != nil {
+		p = other
+	}
+	return p, p.doors[d]
 }
 
 func (p *pair) stop() {
 	for _, proc := range p.procs {
 		proc.stop()
+	}
+	for _, other := range p.more {
+		other.stop()
 	}
 }
 
@@ -130,6 +144,11 @@ func (l *lab) ready(p *pair) error {
 			plan.Kind = load.Calls
 		}
 		if err := l.answers(p, plan); err != nil {
+			return fmt.Errorf("%s: %w", d, err)
+		}
+	}
+	for d, other := range p.more {
+		if err := l.ready(other); err != nil {
 			return fmt.Errorf("%s: %w", d, err)
 		}
 	}

@@ -17,6 +17,7 @@ type bench struct {
 	measures []measure
 	idle     bool          // measure memory, too
 	settle   time.Duration // before memory is looked at
+	profiles string        // folder for CPU profiles of our sidecars; "" for none
 	progress io.Writer
 }
 
@@ -38,6 +39,7 @@ func (b *bench) run(root string) (*report, error) {
 		return nil, err
 	}
 	defer l.close()
+	l.profiles = b.profiles
 	pairs := map[string]*pair{}
 	defer func() {
 		for _, p := range pairs {
@@ -89,8 +91,7 @@ func (b *bench) round(l *lab, pairs map[string]*pair, r *report, n int) error {
 			if !peer.has(m.door) || peer.name == direct && !m.direct {
 				continue
 			}
-			p := pairs[peer.name]
-			at := p.doors[m.door]
+			p, at := pairs[peer.name].through(m.door)
 			s, err := l.take(p, at, m.plan(b.scale))
 			if err != nil {
 				return fmt.Errorf("%s of %s: %w", m.name, peer.name, err)

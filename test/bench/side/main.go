@@ -7,15 +7,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"runtime/pprof"
 	"strings"
 	"syscall"
 	"time"
@@ -70,6 +71,8 @@ type options struct {
 	self      string
 	peer      string
 	relay     string
+	trunks    bool
+	profile   string
 }
 
 func command(ctx context.Context, args []string) error {
@@ -83,6 +86,8 @@ func command(ctx context.Context, args []string) error {
 	f.StringVar(&o.self, "self", "", "own SPIFFE `ID`")
 	f.StringVar(&o.peer, "peer", "", "the other side's SPIFFE `ID`")
 	f.StringVar(&o.relay, "relay", "portable", "what moves the bytes")
+	f.BoolVar(&o.trunks, "trunks", true, "whether connections may share a handshake")
+	f.StringVar(&o.profile, "profile", "", "`file` for a CPU profile")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -93,7 +98,19 @@ func command(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return run(ctx, o, id)
+	if o.profile == "" {
+		return run(ctx, o, id)
+	}
+	out, err := os.Create(o.profile)
+	if err != nil {
+		return err
+	}
+	if err := pprof.StartCPUProfile(out); err != nil {
+		return err
+	}
+	err = run(ctx, o, id)
+	pprof.StopCPUProfile()
+	return errors.Join(err, out.Close())
 }
 
 func run(ctx context.Context, o options, id *identity) error {
@@ -109,7 +126,7 @@ func run(ctx context.Context, o options, id *identity) error {
 		}
 	}
 	p, err := proxy.New(proxy.Config{
-		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), Identity: id, Dialer: &net.Dialer{}, Relay: relayer,
+		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), Identity: id, Dialer: &net.Dialer{}, Relay: relayer, NoTrunks: !o.trunks,
 		OrigDst: func(c net.Conn) (netip.AddrPort, error) {
 			to, ok := targets[c.LocalAddr().(*net.TCPAddr).AddrPort().Port()]
 			if !ok {
@@ -139,13 +156,13 @@ func run(ctx context.Context, o options, id *identity) error {
 			return p.ServeInbound(ctx, ln)
 		})
 	}
-	g.Go(func() error { return report(ctx, p.Facts(), io.Discard) })
+	g.Go(func() error { return report(ctx, p.Facts()) })
 	return g.Wait()
 }
 
 // report tells what is new once a second at most, as it would be told to the
 // control plane.
-func report(ctx context.Context, f *proxy.Facts, w io.Writer) error {
+func report(ctx context.Context, f *proxy.Facts) error {
 	for {
 		select {
 		case <-ctx.Done():

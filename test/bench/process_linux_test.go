@@ -1,0 +1,52 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// A child's time and memory are the family's too, and one that has ended is
+// missed.
+func TestFamily(t *testing.T) {
+	l := &lab{dir: t.TempDir()}
+	one, err := l.start("one", nil, "sleep", "60")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer one.stop()
+	two, err := l.start("two", nil, "sh", "-c", `sh -c 'i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo spun; exec sleep 60'; echo over`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer two.stop()
+	for end := time.Now().Add(20 * time.Second); two.tail() != "spun"; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the child said %q", two.tail())
+		}
+	}
+	cpu := func(p *process) time.Duration {
+		d, err := p.cpuTime()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	if idle, busy := cpu(one), cpu(two); idle <= 0 || busy < 2*idle {
+		t.Errorf("a sleeper used %s, a child that counted %s", idle, busy)
+	}
+	memory := func(p *process) int64 {
+		n, err := p.memory()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if a, b := memory(one), memory(two); a <= 0 || b <= a {
+		t.Errorf("one process has %d bytes, two have %d", a, b)
+	}
+	one.stop()
+	if _, err := one.cpuTime(); err == nil || !strings.Contains(err.Error(), "has ended") {
+		t.Errorf("of a process that has ended: %v", err)
+	}
+}
