@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"hasp/mesh"
 )
@@ -41,7 +40,7 @@ func (p *Proxy) Apply(c *mesh.ProxyConfig) error {
 // decides again when the configuration changes under it: the sweep may have
 // passed before the facts were noted, so one of the two always sees the other.
 func (p *Proxy) settle(r *row) bool {
-	if r.client != nil && r.client.SetDeadline(time.Time{}) != nil { // nothing is waited for any more (see hurry)
+	if r.noDeadline() != nil { // nothing is waited for any more (see hurry)
 		return false
 	}
 	for {

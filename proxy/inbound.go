@@ -171,6 +171,9 @@ func (p *Proxy) terminate(r *row, config *tls.Config, head []byte) (*relay.Side,
 	h.own, _ = p.cfg.Identity.Certificate() // without one the handshake says so
 	roots := p.cfg.Identity.Roots()
 	sock := relay.NewSocket(r.client, head)
+	if p.shares {
+		config = sock.ForServer(config)
+	}
 	side, cs, err := serverHandshake(withOffer(ctx, &h.offered), config, sock)
 	h.sni = cs.ServerName
 	r.traceHello(sock.ClientRandom())

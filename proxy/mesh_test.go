@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -29,6 +30,8 @@ import (
 	"hasp/mesh"
 	"hasp/proxy/relay"
 )
+
+var portable = flag.Bool("portable", false, "run the tests with relay.Portable")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -142,6 +145,9 @@ func newNode(t testing.TB, ca *testCA, name, addr string, change ...func(*Config
 			return netip.AddrPort{}, fmt.Errorf("not redirected")
 		},
 		AccessLog: &n.log,
+	}
+	if *portable {
+		cfg.Relay = relay.Portable{}
 	}
 	for _, f := range change {
 		f(&cfg)

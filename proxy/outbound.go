@@ -204,7 +204,7 @@ func (p *Proxy) secure(ctx context.Context, r *row, u *upstreamTLS, sock *relay.
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.HandshakeTimeout)
 	defer cancel()
 	h, roots := u.hand(p.cfg.Identity), p.cfg.Identity.Roots()
-	side, cs, err := u.handshake(ctx, sock)
+	side, cs, err := u.handshake(ctx, sock, p.shares && r.client != nil)
 	r.traceHello(sock.ClientRandom())
 	r.shown(h, cs)
 	if err != nil {

@@ -54,7 +54,7 @@ type Config struct {
 	OrigDst  func(net.Conn) (netip.AddrPort, error)
 	Identity Identity
 	Dialer   Dialer
-	// Relay moves the bytes. Default: relay.Portable.
+	// Relay moves the bytes. Default: a relay.Fast of the proxy's own.
 	Relay relay.Relayer
 	// NoTrunks has each connection make a handshake of its own (trunk.go).
 	NoTrunks bool
@@ -110,9 +110,6 @@ type Config struct {
 }
 
 func (c *Config) setDefaults() {
-	if c.Relay == nil {
-		c.Relay = relay.Portable{}
-	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -162,6 +159,8 @@ type Proxy struct {
 	probes   *probes
 	news     probeNews
 	asker    *http.Client // asks the workload for HTTP probes
+	loops    *relay.Fast  // nil when the relay is the caller's
+	shares   bool         // the relay takes connections over from crypto/tls
 
 	sayNotTold sync.Once // that Listening fails
 
@@ -179,7 +178,15 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, errors.New("proxy: Config needs Log, OrigDst, Identity and Dialer")
 	}
 	cfg.setDefaults()
+	var loops *relay.Fast
+	if cfg.Relay == nil {
+		loops = new(relay.Fast)
+		cfg.Relay = loops
+	}
+	_, shares := cfg.Relay.(*relay.Fast)
 	p := &Proxy{
+		loops:   loops,
+		shares:  shares,
 		cfg:     cfg,
 		log:     cfg.Log,
 		table:   newTable(cfg.MaxConnections),

@@ -110,6 +110,20 @@ func (r *row) hurry(s *settings, d time.Duration) {
 	_ = r.client.SetReadDeadline(time.Now().Add(d)) // fails only on a closed socket
 }
 
+// noDeadline gives the client all the time it likes.
+func (r *row) noDeadline() error {
+	r.mu.Lock()
+	side := r.sides[0]
+	r.mu.Unlock()
+	switch {
+	case side != nil: // a relay had it, and the socket is the side's since
+		return side.SetDeadline(time.Time{})
+	case r.client != nil:
+		return r.client.SetDeadline(time.Time{})
+	}
+	return nil
+}
+
 // finishInOrder notes that both peers ended their streams.
 func (r *row) finishInOrder() {
 	r.mu.Lock()

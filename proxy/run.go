@@ -103,6 +103,9 @@ func (p *Proxy) Close() {
 		r.reset("the proxy ended")
 	}
 	p.conns.Wait()
+	if p.loops != nil {
+		p.loops.Close()
+	}
 }
 
 // reset ends a live connection for a reason that is no policy's.

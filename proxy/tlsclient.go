@@ -25,9 +25,14 @@ type upstreamTLS struct {
 	expected []string
 }
 
-// handshake makes sock a TLS side. The state is also of one that failed.
-func (u *upstreamTLS) handshake(ctx context.Context, sock *relay.Socket) (*relay.Side, *tls.ConnectionState, error) {
-	conn := tls.Client(sock, u.config)
+// handshake makes sock a TLS side, with share one that the relay can take over
+// from crypto/tls. The state is also of one that failed.
+func (u *upstreamTLS) handshake(ctx context.Context, sock *relay.Socket, share bool) (*relay.Side, *tls.ConnectionState, error) {
+	config := u.config
+	if share {
+		config = sock.ForClient(config)
+	}
+	conn := tls.Client(sock, config)
 	err := conn.HandshakeContext(ctx)
 	cs := conn.ConnectionState()
 	if err != nil {

@@ -24,11 +24,13 @@ type options struct {
 	accessLog string // "text", "json" or "off"
 	level     slog.Level
 	drain     time.Duration
+	relay     string // "fast" or "portable"
 }
 
 func (o *options) flags(f *flags) {
 	f.StringVar(&o.accessLog, "access-log", "text", "`form` of the access log on standard output: off, or text or json where the mesh says nothing")
 	f.TextVar(&o.level, "log-level", slog.LevelInfo, "least `level` of the log on standard error: debug, info, warn or error")
+	f.StringVar(&o.relay, "relay", "fast", "`what` moves the bytes: fast, an event loop for each processor, or portable, two goroutines a connection")
 	f.DurationVar(&o.drain, "drain", 5*time.Second, "how long connections may go on after SIGTERM, where the mesh says nothing")
 }
 
@@ -36,6 +38,8 @@ func (o *options) check() error {
 	switch {
 	case o.accessLog != "text" && o.accessLog != "json" && o.accessLog != "off":
 		return fmt.Errorf("--access-log %q: it is text, json or off", o.accessLog)
+	case o.relay != "fast" && o.relay != "portable":
+		return fmt.Errorf("--relay %q: it is fast or portable", o.relay)
 	case o.drain < 0:
 		return fmt.Errorf("--drain %s: it is not negative", o.drain)
 	}

@@ -17,6 +17,7 @@ import (
 	"hasp/capture"
 	"hasp/mesh"
 	"hasp/proxy"
+	"hasp/proxy/relay"
 	"hasp/xds/client"
 )
 
@@ -141,6 +142,9 @@ func newProxy(boot *mesh.Bootstrap, opts options, id proxy.Identity, dialer prox
 		Inherited: sockets, DrainTimeout: opts.drain,
 		OwnPorts: []uint16{boot.OutboundPort, boot.InboundPort},
 		Probes:   boot.Probes, Listening: listening,
+	}
+	if opts.relay == "portable" {
+		cfg.Relay = relay.Portable{}
 	}
 	if opts.accessLog != "off" {
 		cfg.AccessLog, cfg.AccessLogJSON = stdout, opts.accessLog == "json"

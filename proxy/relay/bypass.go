@@ -2,7 +2,6 @@ package relay
 
 import (
 	"io"
-	"net"
 	"time"
 )
 
@@ -14,8 +13,6 @@ const bypassPiece = 256 << 10
 func (d *direction) mayBypass() bool {
 	return d.src.plain() && d.dst.plain() && (d.finished == nil || d.finished())
 }
-
-func (s *Side) plain() bool { return s.conn == net.Conn(s.tcp) }
 
 // bypass moves bytes by splice(2) while they come in bulk. It is entered when a
 // read filled the buffer and left when a piece takes long, because splicing

@@ -101,6 +101,11 @@ func (Portable) Start(client, upstream *Side, m *Meter, o Observer, done func(er
 }
 
 func relay(client, upstream *Side, m *Meter, o Observer) error {
+	for i, s := range []*Side{client, upstream} {
+		if _, err := s.open(); err != nil {
+			return &Error{Upstream: i == 1, Op: "read", Err: err}
+		}
+	}
 	up := &direction{src: client, dst: upstream, count: &m.Received, seen: &m.lastSeen}
 	down := &direction{src: upstream, dst: client, fromUpstream: true, count: &m.Sent, seen: &m.lastSeen}
 	if o != nil {

@@ -49,15 +49,21 @@ type peer interface {
 
 // tlsPair is tcpPair under TLS; the far end is a, the relay's side is b.
 func tlsPair(t testing.TB) (far peer, side *Side) {
+	return tlsOver(t, &tls.Config{InsecureSkipVerify: true}, nil)
+}
+
+// tlsOver is tlsPair with a configuration of the client's, and a change of the
+// server's.
+func tlsOver(t testing.TB, config *tls.Config, change func(*tls.Config)) (far peer, side *Side) {
 	a, b := tcpPair(t)
-	client := tls.Client(a, &tls.Config{InsecureSkipVerify: true})
-	sock := NewSocket(b, nil)
-	server := tls.Server(sock, &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}})
-	done := make(chan error, 1)
-	go func() { done <- server.Handshake() }()
-	if err := errors.Join(client.Handshake(), <-done); err != nil {
-		t.Fatal(err)
+	client := tls.Client(a, config)
+	own := &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}, SessionTicketsDisabled: true}
+	if change != nil {
+		change(own)
 	}
+	sock := NewSocket(b, nil)
+	server := tls.Server(sock, sock.ForServer(own))
+	handshake(t, client, server)
 	return client, TLS(server, sock, true)
 }
 
@@ -80,22 +86,45 @@ func selfSigned(t testing.TB) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// start relays between two sides and returns the channel of its result; like a
-// proxy it closes or resets both sides afterwards.
-func start(client, upstream *Side, m *Meter, o Observer) <-chan error {
-	done := make(chan error, 1)
-	go func() {
-		err := Run(Portable{}, client, upstream, m, o)
-		if err != nil {
-			client.Reset()
-			upstream.Reset()
-		} else {
-			client.Close()
-			upstream.Close()
+// starter relays between two sides and returns the channel of the relay's
+// result; like a proxy it closes or resets both sides afterwards.
+type starter func(client, upstream *Side, m *Meter, o Observer) <-chan error
+
+func startWith(r Relayer) starter {
+	return func(client, upstream *Side, m *Meter, o Observer) <-chan error {
+		over := make(chan error, 1)
+		r.Start(client, upstream, m, o, func(err error) {
+			if err != nil {
+				client.Reset()
+				upstream.Reset()
+			} else {
+				client.Close()
+				upstream.Close()
+			}
+			over <- err
+		})
+		return over
+	}
+}
+
+// withBoth runs a test with either relay.
+func withBoth(t *testing.T, test func(*testing.T, starter)) {
+	t.Run("portable", func(t *testing.T) { test(t, startWith(Portable{})) })
+	t.Run("fast", func(t *testing.T) { test(t, startWith(newFast(t))) })
+}
+
+// newFast is a Fast that is empty when the test ends.
+func newFast(t testing.TB) *Fast {
+	f := new(Fast)
+	t.Cleanup(func() {
+		for _, l := range f.loops {
+			if n := l.load.Load(); n != 0 {
+				t.Errorf("%d connections are left in a loop", n)
+			}
 		}
-		done <- err
-	}()
-	return done
+		f.Close()
+	})
+	return f
 }
 
 var kinds = []struct {
@@ -105,9 +134,12 @@ var kinds = []struct {
 	{"plain-plain", plainPair, plainPair},
 	{"plain-tls", plainPair, tlsPair},
 	{"tls-plain", tlsPair, plainPair},
+	{"tls-tls", tlsPair, tlsPair},
 }
 
-func TestHalfCloseBothWays(t *testing.T) {
+func TestHalfCloseBothWays(t *testing.T) { withBoth(t, testHalfCloseBothWays) }
+
+func testHalfCloseBothWays(t *testing.T, start starter) {
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
 			c, client := k.client(t)
@@ -136,7 +168,9 @@ func TestHalfCloseBothWays(t *testing.T) {
 	}
 }
 
-func TestLargeBothWaysAtOnce(t *testing.T) {
+func TestLargeBothWaysAtOnce(t *testing.T) { withBoth(t, testLargeBothWaysAtOnce) }
+
+func testLargeBothWaysAtOnce(t *testing.T, start starter) {
 	const size = 64 << 20
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
@@ -167,7 +201,9 @@ func TestLargeBothWaysAtOnce(t *testing.T) {
 	}
 }
 
-func TestResetTravels(t *testing.T) {
+func TestResetTravels(t *testing.T) { withBoth(t, testResetTravels) }
+
+func testResetTravels(t *testing.T, start starter) {
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
 			c, client := k.client(t)
@@ -189,7 +225,9 @@ func TestResetTravels(t *testing.T) {
 	}
 }
 
-func TestTruncatedTLSIsNotAnEnd(t *testing.T) {
+func TestTruncatedTLSIsNotAnEnd(t *testing.T) { withBoth(t, testTruncatedTLSIsNotAnEnd) }
+
+func testTruncatedTLSIsNotAnEnd(t *testing.T, start starter) {
 	c, client := plainPair(t)
 	u, upstream := tlsPair(t)
 	done := start(client, upstream, new(Meter), nil)
@@ -202,7 +240,9 @@ func TestTruncatedTLSIsNotAnEnd(t *testing.T) {
 	}
 }
 
-func TestCutFromOutside(t *testing.T) {
+func TestCutFromOutside(t *testing.T) { withBoth(t, testCutFromOutside) }
+
+func testCutFromOutside(t *testing.T, start starter) {
 	c, client := plainPair(t)
 	u, upstream := tlsPair(t)
 	done := start(client, upstream, new(Meter), nil)
@@ -249,11 +289,13 @@ func TestResetThatAWriteHeardOf(t *testing.T) {
 }
 
 // ender finds an upstream's end wrong.
-type ender struct{ record }
+type ender struct{ recording }
 
 func (*ender) UpstreamEnded() error { return errors.New("ended too early") }
 
-func TestEndThatIsNone(t *testing.T) {
+func TestEndThatIsNone(t *testing.T) { withBoth(t, testEndThatIsNone) }
+
+func testEndThatIsNone(t *testing.T, start starter) {
 	c, client := plainPair(t)
 	u, upstream := tlsPair(t)
 	done := start(client, upstream, new(Meter), &ender{})
@@ -266,31 +308,33 @@ func TestEndThatIsNone(t *testing.T) {
 	}
 }
 
-// record keeps copies; the relay's own slices are gone after the call.
-type record struct {
+// recording keeps copies; the relay's own slices are gone after the call.
+type recording struct {
 	mu         sync.Mutex
 	client, up bytes.Buffer
 }
 
-func (r *record) FromClient(p []byte) <-chan struct{} {
+func (r *recording) FromClient(p []byte) <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.client.Write(p)
 	return nil
 }
 
-func (r *record) FromUpstream(p []byte) {
+func (r *recording) FromUpstream(p []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.up.Write(p)
 }
 
-func (r *record) Finished() bool { return false }
+func (r *recording) Finished() bool { return false }
 
-func TestHeadComesFirstAndIsObserved(t *testing.T) {
+func TestHeadComesFirstAndIsObserved(t *testing.T) { withBoth(t, testHeadComesFirstAndIsObserved) }
+
+func testHeadComesFirstAndIsObserved(t *testing.T, start starter) {
 	c, cs := tcpPair(t)
 	u, us := tcpPair(t)
-	var o record
+	var o recording
 	done := start(TCP(cs, []byte("he")), TCP(us, []byte("20")), new(Meter), &o)
 	write(t, c, "llo")
 	closeWrite(t, c)
@@ -312,7 +356,9 @@ func TestHeadComesFirstAndIsObserved(t *testing.T) {
 
 // Messages around the size of the small buffer, one at a time, so that a byte
 // held back by the relay would hang the test.
-func TestPiecesOfEverySizeArriveAtOnce(t *testing.T) {
+func TestPiecesOfEverySizeArriveAtOnce(t *testing.T) { withBoth(t, testPiecesOfEverySizeArriveAtOnce) }
+
+func testPiecesOfEverySizeArriveAtOnce(t *testing.T, start starter) {
 	c, client := tlsPair(t)
 	u, upstream := plainPair(t)
 	done := start(client, upstream, new(Meter), nil)
@@ -332,7 +378,9 @@ func TestPiecesOfEverySizeArriveAtOnce(t *testing.T) {
 	}
 }
 
-func TestSlowReaderBoundsMemory(t *testing.T) {
+func TestSlowReaderBoundsMemory(t *testing.T) { withBoth(t, testSlowReaderBoundsMemory) }
+
+func testSlowReaderBoundsMemory(t *testing.T, start starter) {
 	c, client := plainPair(t)
 	u, upstream := tlsPair(t)
 	var m Meter
@@ -394,7 +442,7 @@ func TestIdlePlainSidesHoldNoBuffer(t *testing.T) {
 		c, client := plainPair(t)
 		u, upstream := plainPair(t)
 		clients, ups = append(clients, c), append(ups, u)
-		done = append(done, start(client, upstream, new(Meter), nil))
+		done = append(done, startWith(Portable{})(client, upstream, new(Meter), nil))
 		write(t, c, "hello")
 		if _, err := io.ReadFull(u, make([]byte, 5)); err != nil {
 			t.Fatal(err)

@@ -15,9 +15,12 @@ func (s *Side) wasReset() bool {
 		return false
 	}
 	closed := false
-	_ = raw.Control(func(fd uintptr) { // fails only on a closed socket
-		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-		closed = err == nil && info.State == unix.BPF_TCP_CLOSE
-	})
+	_ = raw.Control(func(fd uintptr) { closed = isClosed(int(fd)) }) // fails only on a closed socket
 	return closed
+}
+
+// isClosed tells whether the kernel has closed a connection.
+func isClosed(fd int) bool {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	return err == nil && info.State == unix.BPF_TCP_CLOSE
 }

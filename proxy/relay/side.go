@@ -5,17 +5,26 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // Side is one of the two connections of a relay: plain TCP, or TLS over it.
 type Side struct {
-	conn net.Conn // what is read and written: tcp, or a *tls.Conn over it
+	// mu guards who has the socket: conn and tcp, or a loop of Fast, or, after
+	// that, left; nobody once it is closed.
+	mu   sync.Mutex
+	conn net.Conn // what is read and written: tcp, or TLS over it
 	tcp  *net.TCPConn
+	loop *pair
+	left *left
+
 	head []byte // bytes that were read already, to be read again
-	// under is the socket below TLS whose end must be announced, or nil.
-	under  *Socket
+	// sock is the socket below TLS, or nil; with whole its end must be announced.
+	sock   *Socket
+	whole  bool
+	used   bool        // TLS was read or written, or may have been
 	ended  atomic.Bool // CloseWrite was called
 	inBand bool        // streams on it end by a record (InBand)
 }
@@ -30,17 +39,14 @@ func TCP(c *net.TCPConn, head []byte) *Side {
 // ends without close_notify is a broken connection, since somebody on the way
 // may have cut it short (RFC 8446, section 6.1); crypto/tls alone lets it pass.
 func TLS(c *tls.Conn, s *Socket, wholeEnd bool) *Side {
-	side := &Side{conn: c, tcp: s.TCPConn}
-	if wholeEnd {
-		side.under = s
-	}
-	return side
+	s.records = false
+	return &Side{conn: c, tcp: s.TCPConn, sock: s, whole: wholeEnd}
 }
 
 // Again is the side for another relay, after one that failed: the first bytes of
 // it are p, which were read before.
 func (s *Side) Again(p []byte) *Side {
-	s.head = p
+	s.head = append(p[:len(p):len(p)], s.head...) // what nobody has seen yet comes after p
 	return s
 }
 
@@ -51,23 +57,79 @@ func (s *Side) Read(p []byte) (int, error) {
 		s.head = s.head[n:]
 		return n, nil
 	}
-	return s.conn.Read(p)
+	c, err := s.open()
+	if err != nil {
+		return 0, err
+	}
+	return c.Read(p)
 }
 
 // Write sends to the peer.
-func (s *Side) Write(p []byte) (int, error) { return s.conn.Write(p) }
+func (s *Side) Write(p []byte) (int, error) {
+	c, err := s.open()
+	if err != nil {
+		return 0, err
+	}
+	return c.Write(p)
+}
 
 // Conn is the connection itself, for who does not relay it.
-func (s *Side) Conn() net.Conn { return s.conn }
+func (s *Side) Conn() net.Conn {
+	s.used = true
+	return s.conn
+}
 
-// SetDeadline of reads and writes; the zero time means none.
-func (s *Side) SetDeadline(t time.Time) error { return s.tcp.SetDeadline(t) }
+// LocalAddr is the address of our end of a side that is not in a relay.
+func (s *Side) LocalAddr() net.Addr { return s.tcp.LocalAddr() }
+
+// RemoteAddr is the peer's.
+func (s *Side) RemoteAddr() net.Addr { return s.tcp.RemoteAddr() }
+
+// SetDeadline of reads and writes outside of a relay; the zero time means none.
+func (s *Side) SetDeadline(t time.Time) error {
+	if t.IsZero() && s.hasNone() {
+		return nil
+	}
+	if _, err := s.open(); err != nil {
+		return err
+	}
+	return s.tcp.SetDeadline(t)
+}
+
+// hasNone tells whether a side cannot have a deadline.
+func (s *Side) hasNone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.left != nil
+}
+
+// open is the connection for who uses it outside of a relay.
+func (s *Side) open() (net.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.used = true
+	if l := s.left; l != nil {
+		s.left = nil
+		var err error
+		if s.conn, s.tcp, err = l.conn(); err != nil {
+			return nil, err
+		}
+	}
+	if s.conn == nil {
+		return nil, net.ErrClosed
+	}
+	return s.conn, nil
+}
 
 // CloseWrite tells the peer that nothing more will come: close_notify on TLS,
 // then FIN. The other direction stays open.
 func (s *Side) CloseWrite() error {
+	c, err := s.open()
+	if err != nil {
+		return err
+	}
 	s.ended.Store(true)
-	if t, ok := s.conn.(*tls.Conn); ok {
+	if t, ok := c.(interface{ CloseWrite() error }); ok && !s.plain() {
 		if err := t.CloseWrite(); err != nil {
 			return fmt.Errorf("send close_notify: %w", err)
 		}
@@ -78,14 +140,39 @@ func (s *Side) CloseWrite() error {
 // Close ends the side in order. A peer that takes nothing any more does not
 // hold it up for long.
 func (s *Side) Close() error {
-	_ = s.tcp.SetWriteDeadline(time.Now().Add(closeTimeout)) // fails only on a closed socket
-	return s.conn.Close()
+	s.mu.Lock()
+	c, tcp := s.conn, s.tcp
+	if s.loop != nil {
+		s.loop.ask(s, false)
+	}
+	if l := s.left; l != nil {
+		s.left = nil
+		l.close(false)
+	}
+	s.mu.Unlock()
+	if c == nil {
+		return nil
+	}
+	_ = tcp.SetWriteDeadline(time.Now().Add(closeTimeout)) // fails only on a closed socket
+	return c.Close()
 }
 
 const closeTimeout = 5 * time.Second
 
 // Reset ends the side with a TCP RST; what was not sent yet is dropped.
-func (s *Side) Reset() { Reset(s.tcp) }
+func (s *Side) Reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.loop != nil:
+		s.loop.ask(s, true)
+	case s.left != nil:
+		s.left.close(true)
+		s.left = nil
+	case s.tcp != nil:
+		Reset(s.tcp)
+	}
+}
 
 // Reset closes c with a TCP RST and no byte more. It may be called on a closed
 // connection.
@@ -98,6 +185,9 @@ func (s *Side) interrupt() {
 	_ = s.tcp.SetDeadline(time.Unix(1, 0)) // fails only on a closed socket
 }
 
+// plain tells whether what is read and written is TCP itself.
+func (s *Side) plain() bool { return s.conn == net.Conn(s.tcp) }
+
 // reader hands out what a side receives, piece by piece. A piece is valid until
 // the next call.
 type reader interface {
@@ -107,10 +197,14 @@ type reader interface {
 
 func (s *Side) reader() reader {
 	var r reader
-	if s.conn == net.Conn(s.tcp) {
+	if s.plain() {
 		r = newIdleReader(s.tcp)
 	} else {
-		r = &smallFirst{src: s.conn, under: s.under}
+		small := &smallFirst{src: s.conn}
+		if s.whole {
+			small.under = s.sock
+		}
+		r = small
 	}
 	if len(s.head) > 0 {
 		head := s.head
@@ -148,10 +242,12 @@ type smallFirst struct {
 func (r *smallFirst) read(p []byte) (int, error) {
 	n, err := r.src.Read(p)
 	if err == io.EOF && r.under != nil && r.under.ended {
-		err = fmt.Errorf("stream ended without close_notify: %w", io.ErrUnexpectedEOF)
+		err = errTruncated
 	}
 	return n, err
 }
+
+var errTruncated = fmt.Errorf("stream ended without close_notify: %w", io.ErrUnexpectedEOF)
 
 func (r *smallFirst) next() ([]byte, error) {
 	if r.large == nil {

@@ -1,0 +1,436 @@
+package relay
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"hasp/proxy/relay/record"
+)
+
+// flowRounds is how often a flow fills the loop's buffer before others have
+// their turn.
+const flowRounds = 4
+
+// flow is the bytes from one end of a pair to the other. While its destination
+// has not taken what was read, nothing more is.
+type flow struct {
+	pair     *pair
+	src, dst *end
+	count    *atomic.Uint64
+
+	// Of an observer, if there is one.
+	fromClient   func([]byte) <-chan struct{}
+	fromUpstream func([]byte)
+	inOrder      func() error
+
+	waiting   []byte        // plaintext that comes before what is read
+	letGo     chan struct{} // not nil while the observer holds waiting: ends that
+	unsent    *[]byte       // for the destination, from sent on
+	sent      int
+	uncounted int // bytes of the source that are in unsent
+
+	broke    error        // the source broke, after what is unsent
+	alert    record.Alert // what it is to be told of that, CloseNotify for nothing
+	end      bool         // the source's stream has ended
+	notified bool         // the destination was told, or is about to be
+	over     bool         // nothing more will be done
+}
+
+// pump moves what can be moved, and has the loop come back if there is more.
+func (f *flow) pump() {
+	for range flowRounds {
+		switch {
+		case f.over || f.pair.dead || !f.flush() || f.letGo != nil:
+			return
+		case len(f.waiting) > 0:
+		case f.broke != nil:
+			if f.alert != record.CloseNotify {
+				f.src.say(f.alert)
+			}
+			f.pair.fail(f.src, "read", f.broke)
+			return
+		case f.end:
+			f.finish()
+			return
+		}
+		more := false
+		if f.src.in == nil || len(f.waiting) > 0 {
+			more = f.movePlain()
+		} else {
+			more = f.moveTLS()
+		}
+		if !more {
+			return
+		}
+	}
+	f.pair.loop.later(f.pair)
+}
+
+// movePlain moves plaintext, of a plain source or what waits. More is true when
+// there may be more to move now.
+func (f *flow) movePlain() (more bool) {
+	l := f.pair.loop
+	n := 0
+	if len(f.waiting) > 0 {
+		n = l.fill(f.waiting, f.dst.out != nil)
+		f.waiting = f.waiting[n:]
+	} else if n = f.receive(); n == 0 {
+		return f.end || f.broke != nil
+	}
+	f.begin()
+	moved := 0
+	for at := loopFront; moved < n; at += slotSize {
+		p := l.buf[loopFront : loopFront+n]
+		if f.dst.out != nil {
+			p = l.buf[at+record.HeaderLen:][:min(n-moved, record.MaxPlaintext)]
+		}
+		if hold := f.observe(p); hold != nil {
+			f.hold(hold, l.pour(at, n-moved, f.dst.out != nil))
+			break
+		}
+		if f.dst.out == nil {
+			l.put(at, n)
+		} else if !f.seal(at, len(p)) {
+			return false
+		}
+		moved += len(p)
+	}
+	return f.send(moved) && (f.src.readable || len(f.waiting) > 0 || f.src.in != nil)
+}
+
+// receive reads from a plain source to where fill would put it.
+func (f *flow) receive() (n int) {
+	l, e := f.pair.loop, f.src
+	if !e.readable {
+		return 0
+	}
+	var errno syscall.Errno
+	size := loopSlots * record.MaxPlaintext
+	if f.dst.out != nil {
+		n, errno = l.readSlots(e.fd)
+	} else {
+		n, errno = readFD(e.fd, l.buf[loopFront:][:size])
+	}
+	f.took(n, size, errno)
+	return n
+}
+
+// took notes what reading the source has come to.
+func (f *flow) took(n, size int, errno syscall.Errno) {
+	e := f.src
+	switch {
+	case errno == syscall.EAGAIN:
+		e.readable, e.hungUp = false, false
+	case errno != 0:
+		f.broke = os.NewSyscallError("read", errno)
+	case n == 0:
+		f.end = true
+	default:
+		// Less than there was room for is all there was: what comes after is told
+		// anew. But an end that was told already is not.
+		e.readable = n == size || e.hungUp
+		f.pair.meter.lastSeen.Store(f.pair.loop.now)
+	}
+}
+
+// moveTLS opens the records that are there and moves what is in them.
+func (f *flow) moveTLS() (more bool) {
+	l, e := f.pair.loop, f.src
+	b := l.buf[loopFront:]
+	n := 0
+	if e.raw != nil {
+		n = copy(b, *e.raw)
+	}
+	if !whole(b[:n]) {
+		if !e.readable {
+			return false
+		}
+		got, errno := readFD(e.fd, b[n:])
+		f.took(got, len(b)-n, errno)
+		if got == 0 {
+			if f.end && (e.whole || n > 0) {
+				f.broke = errTruncated
+			}
+			return f.end || f.broke != nil
+		}
+		n += got
+	}
+	unstash(e.raw)
+	e.raw = nil
+	f.begin()
+	left, moved, ok := f.open(loopFront, n)
+	if !ok {
+		return false
+	}
+	e.raw = stash(left)
+	more = f.send(moved)
+	e.answerUpdate()
+	return more && !f.pair.dead
+}
+
+// whole tells whether b begins with a whole record, or with what is none.
+func whole(b []byte) bool {
+	if len(b) < record.HeaderLen {
+		return false
+	}
+	size, err := record.Size(b)
+	return err != nil || len(b) >= size
+}
+
+// open opens the n bytes of records at l.buf[at:], and has what is in them sent.
+// It returns what is left, and how many bytes of plaintext are on their way; ok
+// is false when the pair is over.
+func (f *flow) open(at, n int) (left []byte, moved int, ok bool) {
+	l, e := f.pair.loop, f.src
+	b := l.buf[:at+n]
+	for whole(b[at:]) && f.broke == nil && !f.end && f.letGo == nil {
+		size, err := record.Size(b[at:])
+		if err != nil {
+			f.refuse(err)
+			break
+		}
+		p, typ, err := e.in.Open(b[at : at+size])
+		switch {
+		case err != nil:
+			f.refuse(err)
+		case typ == record.TypeAlert:
+			if err := toldBy(p); err == io.EOF {
+				f.end = true
+			} else {
+				f.broke = err
+			}
+		case typ == record.TypeHandshake:
+			answer, err := e.in.Handshake(p)
+			if err != nil {
+				f.refuse(err)
+			}
+			e.answer = e.answer || answer
+		case len(p) > 0:
+			if hold := f.observe(p); hold != nil {
+				f.hold(hold, bytes.Clone(p))
+				break
+			}
+			if f.dst.out == nil {
+				l.put(at+record.HeaderLen, len(p))
+			} else if !f.seal(at, len(p)) {
+				return nil, 0, false
+			}
+			moved += len(p)
+		}
+		at += size
+	}
+	if f.broke != nil || f.end {
+		return nil, moved, true
+	}
+	return b[at:], moved, true
+}
+
+// refuse is for a record that is none: the peer is told once what came before it
+// is on its way.
+func (f *flow) refuse(err error) {
+	f.alert = record.InternalError
+	errors.As(err, &f.alert)
+	f.broke = local(f.alert)
+}
+
+// observe shows p to the observer.
+func (f *flow) observe(p []byte) (hold <-chan struct{}) {
+	switch {
+	case f.fromClient != nil:
+		return f.fromClient(p)
+	case f.fromUpstream != nil:
+		f.fromUpstream(p)
+	}
+	return nil
+}
+
+// hold has p wait, before all else that waits.
+func (f *flow) hold(until <-chan struct{}, p []byte) {
+	f.waiting = append(p, f.waiting...)
+	letGo := make(chan struct{})
+	f.letGo = letGo
+	go func() {
+		select {
+		case <-until:
+			f.pair.release()
+		case <-letGo:
+		}
+	}()
+}
+
+// begin begins what is to be sent, with a key update if one is due.
+func (f *flow) begin() {
+	l, e := f.pair.loop, f.dst
+	l.segs = l.segs[:0]
+	if e.out != nil && (e.answer || e.out.Due()) {
+		at := loopFront - record.UpdateSize
+		if n, err := e.out.Update(l.buf[at:loopFront], false); err == nil { // else sealing says so
+			l.put(at, n)
+		}
+		e.answer = false
+	}
+}
+
+// answerUpdate sends a key update that is due to the peer at once, unless
+// something else is about to be sent, which it then precedes.
+func (e *end) answerUpdate() {
+	if f := e.to(); e.answer && f.unsent == nil && !f.notified && !f.pair.dead {
+		f.begin()
+		f.send(0)
+	}
+}
+
+// seal seals n bytes at a record's place in the buffer, and has it sent; false
+// when the pair is over.
+func (f *flow) seal(at, n int) bool {
+	size, err := f.dst.out.Seal(f.pair.loop.buf[at:], n, record.TypeApplicationData)
+	if err != nil {
+		f.pair.fail(f.dst, "write", err)
+		return false
+	}
+	f.pair.loop.put(at, size)
+	return true
+}
+
+// send writes what was put together, of which n bytes are the source's; false
+// when the destination does not take all of it now, or is broken.
+func (f *flow) send(n int) bool {
+	done, err := f.write(n)
+	if err != nil {
+		f.pair.fail(f.dst, "write", err)
+	}
+	return done
+}
+
+// write is send for who bears a destination that is broken.
+func (f *flow) write(n int) (done bool, err error) {
+	l, e := f.pair.loop, f.dst
+	size := l.size()
+	if size == 0 {
+		return true, nil
+	}
+	w, errno := l.write(e.fd)
+	switch {
+	case errno != 0 && errno != syscall.EAGAIN:
+		return false, os.NewSyscallError("write", errno)
+	case w == size:
+		f.count.Add(uint64(n))
+		return true, nil
+	}
+	e.writable = false
+	f.unsent, f.sent, f.uncounted = l.keep(w), 0, n
+	return false, nil
+}
+
+// flush sends what is unsent; false while the destination does not take it.
+func (f *flow) flush() bool {
+	if f.unsent == nil {
+		return true
+	}
+	if !f.dst.writable {
+		return false
+	}
+	n, errno := writeFD(f.dst.fd, (*f.unsent)[f.sent:])
+	if errno != 0 && errno != syscall.EAGAIN {
+		f.pair.fail(f.dst, "write", os.NewSyscallError("write", errno))
+		return false
+	}
+	if f.sent += n; f.sent < len(*f.unsent) {
+		f.dst.writable = false
+		return false
+	}
+	f.count.Add(uint64(f.uncounted))
+	unstash(f.unsent)
+	f.unsent = nil
+	f.dst.answerUpdate()
+	return f.unsent == nil && !f.pair.dead
+}
+
+// finish lets the end of the source travel on.
+func (f *flow) finish() {
+	if !f.notified {
+		if err := f.ordered(); err != nil {
+			f.pair.fail(f.src, "read", err)
+			return
+		}
+		f.notified = true
+		if !f.dst.say(record.CloseNotify) {
+			return // flush comes back
+		}
+	}
+	// A failure here means that the destination is broken, and then the flow that
+	// comes from it says so, or has ended in order before and nobody misses this
+	// end.
+	_ = unix.Shutdown(f.dst.fd, unix.SHUT_WR)
+	f.dst.shut, f.over = true, true
+	if f.dst.from().over {
+		f.pair.finish()
+	}
+}
+
+// ordered is nil when the end of the source's stream is one.
+func (f *flow) ordered() error {
+	if f.src.in == nil && !f.src.shut && isClosed(f.src.fd) {
+		return syscall.ECONNRESET
+	}
+	if f.inOrder != nil {
+		return f.inOrder()
+	}
+	return nil
+}
+
+// say sends an alert; false when it is unsent as yet.
+func (e *end) say(a record.Alert) bool {
+	f, l := e.to(), e.pair.loop
+	if e.out == nil || e.shut || f.unsent != nil {
+		return true
+	}
+	n, err := e.out.Alert(l.buf, a)
+	if err != nil {
+		return true // one was sent before
+	}
+	l.segs = append(l.segs[:0], segment{0, n})
+	done, err := f.write(0)
+	return done || err != nil
+}
+
+// drop gives memory back.
+func (f *flow) drop() {
+	unstash(f.unsent)
+	f.unsent, f.waiting = nil, nil
+	if f.letGo != nil {
+		close(f.letGo)
+		f.letGo = nil
+	}
+}
+
+func readFD(fd int, b []byte) (int, syscall.Errno) {
+	for {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		if errno == 0 {
+			return int(n), 0
+		}
+		if errno != syscall.EINTR {
+			return 0, errno
+		}
+	}
+}
+
+func writeFD(fd int, b []byte) (int, syscall.Errno) {
+	for {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		if errno == 0 {
+			return int(n), 0
+		}
+		if errno != syscall.EINTR {
+			return 0, errno
+		}
+	}
+}

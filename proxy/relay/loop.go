@@ -1,0 +1,255 @@
+package relay
+
+import (
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"hasp/proxy/relay/record"
+)
+
+const (
+	// loopSlots is how many records of full size a loop moves at a time.
+	loopSlots = 4
+	slotSize  = record.MaxPlaintext + record.Overhead
+	// loopFront is room for a key update before the first record.
+	loopFront  = 64
+	loopBuffer = loopFront + loopSlots*slotSize
+
+	// loopEvents is how many a loop asks for at a time, loopTurns how often it
+	// goes on before others may have the processor.
+	loopEvents = 128
+	loopTurns  = 64
+)
+
+// loop serves pairs of sockets in one goroutine. Its own epoll descriptor is
+// registered with the runtime's poller, so that an idle loop costs no thread and
+// waking it no more than waking any goroutine. Everything but what mu guards is
+// the goroutine's.
+//
+// Sockets are registered once, edge-triggered: what they were found ready for is
+// kept in their ends.
+type loop struct {
+	ep, bell int
+	file     *os.File // ep
+	raw      syscall.RawConn
+	try      func(uintptr) bool
+	events   [loopEvents]unix.EpollEvent
+	n        int // events there are
+	err      error
+
+	ends  []*end // by descriptor
+	again []*pair
+	now   int64 // Unix nanoseconds, of this turn
+
+	buf  []byte
+	segs []segment // of buf, what is to be written
+	iov  [maxSegments]unix.Iovec
+	// slots are where plaintext that is to be sealed is read to.
+	slots [loopSlots]unix.Iovec
+
+	load atomic.Int32 // pairs
+	over chan struct{}
+
+	mu    sync.Mutex
+	queue []*pair // that have something to tell
+	rung  bool
+	// stopping is set by stop, closed when nothing is taken any more.
+	stopping, closed bool
+}
+
+func newLoop() (*loop, error) {
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	bell, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		unix.Close(ep)
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	l := &loop{ep: ep, bell: bell, buf: make([]byte, loopBuffer), segs: make([]segment, 0, maxSegments), over: make(chan struct{})}
+	for i := range l.slots {
+		p := l.buf[loopFront+i*slotSize+record.HeaderLen:]
+		l.slots[i] = unix.Iovec{Base: &p[0]}
+		l.slots[i].SetLen(record.MaxPlaintext)
+	}
+	l.try = l.poll
+	err = l.watch(bell, unix.EPOLLIN)
+	if err == nil {
+		err = unix.SetNonblock(ep, true) // or NewFile would not ask the poller
+	}
+	l.file = os.NewFile(uintptr(ep), "epoll")
+	if err == nil {
+		l.raw, err = l.file.SyscallConn()
+	}
+	if err != nil {
+		l.file.Close()
+		unix.Close(bell)
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *loop) watch(fd int, events uint32) error {
+	e := unix.EpollEvent{Events: events, Fd: int32(fd)}
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(l.ep, unix.EPOLL_CTL_ADD, fd, &e))
+}
+
+// run is the loop's goroutine.
+func (l *loop) run() {
+	defer close(l.over)
+	for turn := 1; l.wait(); turn++ {
+		l.now = time.Now().UnixNano()
+		rung := false
+		for _, e := range l.events[:l.n] {
+			if int(e.Fd) == l.bell {
+				rung = true
+			} else if int(e.Fd) < len(l.ends) && l.ends[e.Fd] != nil {
+				l.ends[e.Fd].ready(e.Events)
+			}
+		}
+		if again := l.again; len(again) > 0 {
+			l.again = nil
+			for _, p := range again {
+				p.again = false
+				p.pump()
+			}
+		}
+		if rung && !l.answerBell() {
+			break
+		}
+		if turn%loopTurns == 0 {
+			runtime.Gosched()
+		}
+	}
+	l.end()
+}
+
+// wait waits for events, not at all while pairs have not been served to the end.
+func (l *loop) wait() bool {
+	if len(l.again) > 0 {
+		l.poll(uintptr(l.ep))
+	} else if err := l.raw.Read(l.try); err != nil {
+		return false
+	}
+	return l.err == nil
+}
+
+// poll asks for events without waiting; false asks the runtime to call again
+// when there are some.
+func (l *loop) poll(fd uintptr) bool {
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&l.events[0])), loopEvents, 0, 0, 0)
+		switch errno {
+		case 0:
+			l.n = int(n)
+			return n > 0
+		case syscall.EINTR:
+		default:
+			l.n, l.err = 0, errno
+			return true
+		}
+	}
+}
+
+// post has the loop attend to a pair; false when the loop has ended.
+func (l *loop) post(p *pair) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	if !p.queued {
+		p.queued = true
+		l.queue = append(l.queue, p)
+	}
+	l.ring()
+	return true
+}
+
+// ring wakes the loop. Callers hold mu.
+func (l *loop) ring() {
+	if !l.rung {
+		l.rung = true
+		one := [8]byte{1}
+		_, _ = unix.Write(l.bell, one[:]) // the counter cannot be full
+	}
+}
+
+// stop ends the loop.
+func (l *loop) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopping = true
+	l.ring()
+}
+
+// answerBell attends to the pairs that have something to tell; false when the
+// loop is to end.
+func (l *loop) answerBell() bool {
+	var count [8]byte
+	_, _ = unix.Read(l.bell, count[:])
+	l.mu.Lock()
+	queue := l.queue
+	l.queue, l.rung, l.closed = nil, false, l.stopping
+	for _, p := range queue {
+		p.queued = false
+	}
+	l.mu.Unlock()
+	for _, p := range queue {
+		p.attend()
+	}
+	return !l.closed
+}
+
+// end ends every pair, and what the loop has open.
+func (l *loop) end() {
+	l.mu.Lock()
+	queue := l.queue
+	l.queue, l.closed = nil, true
+	l.mu.Unlock()
+	for _, p := range queue {
+		p.attend()
+	}
+	for _, e := range l.ends {
+		if e != nil {
+			e.pair.fail(e, "read", net.ErrClosed)
+		}
+	}
+	l.file.Close()
+	unix.Close(l.bell)
+}
+
+// later has a pair go on in the next turn.
+func (l *loop) later(p *pair) {
+	if !p.again {
+		p.again = true
+		l.again = append(l.again, p)
+	}
+}
+
+// add registers an end.
+func (l *loop) add(e *end) error {
+	if err := l.watch(e.fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET); err != nil {
+		return err
+	}
+	if n := e.fd + 1 - len(l.ends); n > 0 {
+		l.ends = append(l.ends, make([]*end, n)...)
+	}
+	l.ends[e.fd] = e
+	return nil
+}
+
+// remove forgets an end, whose socket stays open.
+func (l *loop) remove(e *end) {
+	l.ends[e.fd] = nil
+	_ = unix.EpollCtl(l.ep, unix.EPOLL_CTL_DEL, e.fd, nil) // fails only for one that is not there
+}

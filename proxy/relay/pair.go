@@ -1,0 +1,279 @@
+package relay
+
+import (
+	"net"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"hasp/proxy/relay/record"
+)
+
+// pair is a relay in a loop: two ends, and the flow of bytes from each to the
+// other. Everything but asks is the loop's.
+type pair struct {
+	loop  *loop
+	ends  [2]end // client, upstream
+	flows [2]flow
+	meter *Meter
+	over  func(error) // the caller's done
+
+	begun, dead bool
+	again       bool // it is in loop.again
+	queued      bool // it is in loop.queue, under the loop's lock
+
+	mu   sync.Mutex
+	asks []ask
+	// released is set when what the observer held may pass.
+	released bool
+}
+
+// ask is a side to be ended from outside.
+type ask struct {
+	side  *Side
+	reset bool
+}
+
+// end is one of the two sockets.
+type end struct {
+	pair *pair
+	side *Side
+	fd   int            // -1 once the socket is closed
+	in   *record.Opener // nil for plain TCP, as is out
+	out  *record.Sealer
+
+	raw *[]byte // received, not opened yet
+
+	upstream bool
+	whole    bool // its stream must end with close_notify
+	// What the socket was found ready for, until it turns out not to be.
+	readable, writable bool
+	hungUp             bool // its stream has ended: reading tells how
+	answer             bool // a key update is due to the peer
+	shut               bool // our half is closed
+}
+
+func newPair(l *loop, sides [2]*Side, have [2]*left, m *Meter, o Observer, done func(error)) *pair {
+	p := &pair{loop: l, meter: m, over: done}
+	for i, s := range sides {
+		h := have[i]
+		p.ends[i] = end{pair: p, side: s, fd: h.fd, in: h.in, out: h.out, raw: stash(h.raw), upstream: i == 1, whole: s.whole, writable: true}
+		p.flows[i] = flow{pair: p, src: &p.ends[i], dst: &p.ends[1-i], waiting: s.head, end: h.end}
+	}
+	p.flows[0].count, p.flows[1].count = &m.Received, &m.Sent
+	if o != nil {
+		p.flows[0].fromClient = o.FromClient
+		p.flows[1].fromUpstream = o.FromUpstream
+		if e, ok := o.(Ender); ok {
+			p.flows[1].inOrder = e.UpstreamEnded
+		}
+	}
+	l.load.Add(1)
+	return p
+}
+
+// ask notes that a side is to be ended. Callers hold the side's mu.
+func (p *pair) ask(s *Side, reset bool) {
+	p.mu.Lock()
+	p.asks = append(p.asks, ask{s, reset})
+	p.mu.Unlock()
+	p.loop.post(p) // a loop that has ended has heard, or is about to leave the pair
+}
+
+// release lets pass what the observer held.
+func (p *pair) release() {
+	p.mu.Lock()
+	p.released = true
+	p.mu.Unlock()
+	p.loop.post(p)
+}
+
+// attend does what a pair was asked for from outside of the loop.
+func (p *pair) attend() {
+	p.mu.Lock()
+	asks, released := p.asks, p.released
+	p.released = false
+	if len(asks) > 0 {
+		p.asks = asks[1:]
+	}
+	p.mu.Unlock()
+	switch {
+	case p.dead:
+	case len(asks) > 0:
+		e := &p.ends[0]
+		if asks[0].side != e.side {
+			e = &p.ends[1]
+		}
+		e.close(asks[0].reset)
+		p.fail(e, "read", net.ErrClosed)
+	case !p.begun:
+		p.begin()
+	case released:
+		p.flows[0].letGo = nil
+		p.pump()
+	}
+}
+
+// begin registers the sockets. What waits already is moved at once; of the rest
+// the kernel tells.
+func (p *pair) begin() {
+	p.begun = true
+	for i := range p.ends {
+		e := &p.ends[i]
+		if err := p.loop.add(e); err != nil {
+			p.fail(e, "read", err)
+			return
+		}
+	}
+	p.pump()
+}
+
+// pump moves what can be moved, both ways.
+func (p *pair) pump() {
+	p.flows[0].pump()
+	p.flows[1].pump()
+}
+
+// ready takes down what a socket is ready for, and goes on.
+func (e *end) ready(events uint32) {
+	const gone = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+	if events&gone != 0 {
+		e.hungUp = true
+	}
+	if events&(unix.EPOLLIN|gone) != 0 {
+		e.readable = true
+		e.from().pump()
+	}
+	if !e.writable && events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		e.writable = true
+		e.to().pump()
+	}
+}
+
+// from is the flow that this end is the source of.
+func (e *end) from() *flow {
+	if e.upstream {
+		return &e.pair.flows[1]
+	}
+	return &e.pair.flows[0]
+}
+
+// to is the flow that goes to this end.
+func (e *end) to() *flow {
+	if e.upstream {
+		return &e.pair.flows[0]
+	}
+	return &e.pair.flows[1]
+}
+
+// close closes the socket; its side is closed with it.
+func (e *end) close(reset bool) {
+	if e.fd < 0 {
+		return
+	}
+	if !reset {
+		e.say(record.CloseNotify)
+	}
+	e.forget()
+	closeFD(e.fd, reset) // and epoll forgets it
+	e.fd = -1
+	if e.in != nil {
+		e.in.Wipe()
+		e.out.Wipe()
+	}
+	s := e.side
+	s.mu.Lock()
+	s.loop = nil
+	s.mu.Unlock()
+}
+
+// forget takes the end out of the loop's map.
+func (e *end) forget() {
+	if e.pair.begun {
+		e.pair.loop.ends[e.fd] = nil
+	}
+}
+
+// leave gives the side what it needs to go on without a loop.
+func (e *end) leave() {
+	if e.fd < 0 {
+		return
+	}
+	to := &left{fd: e.fd, in: e.in, out: e.out, end: e.from().end && e.in != nil}
+	if e.raw != nil {
+		to.raw = append([]byte(nil), *e.raw...)
+	}
+	if e.out != nil && e.to().unsent != nil {
+		e.out.Wipe() // the middle of a record: nothing can follow it
+	}
+	s := e.side
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loop, s.left = nil, to
+	s.head = e.from().waiting
+	if e.shut {
+		s.ended.Store(true)
+	}
+	e.fd = -1
+}
+
+// finish ends a relay whose flows have both ended in order.
+func (p *pair) finish() {
+	for i := range p.ends {
+		p.ends[i].close(false)
+	}
+	p.end(nil)
+}
+
+// fail ends a relay because of one end.
+func (p *pair) fail(e *end, op string, err error) {
+	if p.dead {
+		return
+	}
+	p.leave()
+	p.end(&Error{Upstream: e.upstream, Op: op, Err: err})
+}
+
+// leave gives the sockets back to their sides, which are told what they were
+// asked for meanwhile.
+func (p *pair) leave() {
+	for i := range p.ends {
+		e := &p.ends[i]
+		if e.fd >= 0 && p.begun {
+			p.loop.remove(e)
+		}
+		e.leave()
+	}
+	p.mu.Lock()
+	asks := p.asks
+	p.asks = nil
+	p.mu.Unlock()
+	if len(asks) > 0 {
+		go func() { // the end in order may take a moment
+			for _, a := range asks {
+				if a.reset {
+					a.side.Reset()
+				} else {
+					a.side.Close()
+				}
+			}
+		}()
+	}
+}
+
+// end says that the relay is over.
+func (p *pair) end(err error) {
+	p.dead = true
+	for i := range p.ends {
+		p.ends[i].drop()
+		p.flows[i].drop()
+	}
+	p.loop.load.Add(-1)
+	go p.over(err)
+}
+
+// drop gives memory back.
+func (e *end) drop() {
+	unstash(e.raw)
+	e.raw = nil
+}
