@@ -78,6 +78,9 @@ func proxyCommand(args []string, names podNames, tighten bool, stdout, stderr io
 		fmt.Fprintln(stdout, "hasp-proxy", version())
 		return nil
 	}
+	if err := noCore(); err != nil {
+		fmt.Fprintln(stderr, "hasp-proxy:", err) // no reason not to serve
+	}
 	boot := o.boot
 	if boot == nil {
 		if boot, err = readBootstrap(o.bootstrapFD); err != nil {

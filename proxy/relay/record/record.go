@@ -23,7 +23,8 @@
 // them, they are overwritten when they are replaced or no longer needed, and the
 // heap profiles of the admin page count bytes but hold none. What Go cannot
 // promise: copies that crypto/tls, or an AEAD for as long as it is in use, keeps
-// on the heap.
+// on the heap. hasp-proxy therefore leaves no core files.
+// docs/decisions/0007-own-record-layer.md weighs it.
 package record
 
 import "encoding/binary"
