@@ -35,15 +35,12 @@ func TestFamily(t *testing.T) {
 	if idle, busy := cpu(one), cpu(two); idle <= 0 || busy < 2*idle {
 		t.Errorf("a sleeper used %s, a child that counted %s", idle, busy)
 	}
-	memory := func(p *process) int64 {
-		n, err := p.memory()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
+	parent, err := rollup(two.cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if a, b := memory(one), memory(two); a <= 0 || b <= a {
-		t.Errorf("one process has %d bytes, two have %d", a, b)
+	if n, err := two.memory(); err != nil || n <= parent["Rss"] {
+		t.Errorf("two processes have %d bytes, the first of them %d, %v", n, parent["Rss"], err)
 	}
 	one.stop()
 	if _, err := one.cpuTime(); err == nil || !strings.Contains(err.Error(), "has ended") {
