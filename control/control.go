@@ -91,6 +91,7 @@ type Credentials = server.Credentials
 type Control struct {
 	cfg     Config
 	watcher *source.Watcher
+	builder *source.Builder // of rebuild alone
 	xds     *server.Server
 	dirty   chan struct{}
 	current atomic.Pointer[snapshot]
@@ -112,16 +113,17 @@ type Control struct {
 
 // snapshot is a World with what went wrong on the way to it.
 type snapshot struct {
-	world    *world.World
-	read     *source.Objects // that it was built from
-	compiler *compile.Compiler
-	problems []source.Problem
+	world *world.World
+	// read are the objects that it was built from, configured those of them that say
+	// something to the mesh.
+	read       func() *source.Objects
+	configured *source.Objects
+	compiler   *compile.Compiler
+	problems   []source.Problem
 	// unserved is what gateways leave out.
 	unserved []compile.Diagnostic
 	// objects are those whose status says what became of them.
 	objects []statusObject
-	// identities are those that some workload of the mesh has.
-	identities map[string]bool
 }
 
 // New prepares a control plane.
@@ -134,7 +136,7 @@ func New(cfg Config) (*Control, error) {
 	}
 	c := &Control{cfg: cfg, foretelling: make(chan struct{}, 1), dirty: make(chan struct{}, 1), ready: make(chan struct{}),
 		rebuilt: make(chan struct{}, 1), told: make(chan struct{}, 1),
-		facts: newFacts(cfg.LedgerDays), ended: make(chan struct{})}
+		facts: newFacts(cfg.LedgerDays), ended: make(chan struct{}), builder: source.NewBuilder(cfg.TrustDomain)}
 	openLedger(cfg.Ledger, c.facts, cfg.Log)
 	var err error
 	c.watcher, err = source.NewWatcher(cfg.Client, cfg.Scope, cfg.Log, c.changed)
@@ -234,17 +236,25 @@ func (c *Control) rebuild() {
 	c.firstAt = time.Time{}
 	c.mu.Unlock()
 
-	objects := c.watcher.Objects()
-	w, problems := source.Build(objects, c.cfg.TrustDomain)
-	written := statusObjects(objects)
+	c.watcher.Feed(c.builder)
+	built := c.builder.Build()
+	w, problems := built.World, built.Problems
+	var written []statusObject
+	configured := true // something was
 	next := uint64(1)
-	if old := c.current.Load(); old != nil {
+	old := c.current.Load()
+	if old != nil && old.configured == built.Configured {
+		written, configured = old.objects, false
+	} else {
+		written = statusObjects(built.Configured)
+	}
+	if old != nil {
 		w.Generation = old.world.Generation
 		if old.world.Equal(w) && slices.Equal(old.problems, problems) {
-			same := *old
-			same.objects, same.read = written, objects
-			c.current.Store(&same)
-			if c.timeline.compare(objects, w.Generation, time.Now()) {
+			again := *old
+			again.objects, again.read, again.configured = written, built.Objects, built.Configured
+			c.current.Store(&again)
+			if configured && c.timeline.compare(built.Configured, w.Generation, time.Now()) {
 				signal(c.rebuilt)
 				c.facts.worldChanged(old.world)
 			}
@@ -262,9 +272,11 @@ func (c *Control) rebuild() {
 	for _, d := range unserved {
 		c.cfg.Log.Warn("not served", slog.String("object", d.Object.String()), slog.String("why", d.Message))
 	}
-	c.current.Store(&snapshot{w, objects, compiler, problems, unserved, written, identities(w)})
+	c.current.Store(&snapshot{w, built.Objects, built.Configured, compiler, problems, unserved, written})
 	c.timings.built(next, since, time.Now())
-	c.timeline.compare(objects, next, time.Now())
+	if configured {
+		c.timeline.compare(built.Configured, next, time.Now())
+	}
 	c.facts.worldChanged(w)
 	c.xds.Notify(next)
 	signal(c.rebuilt)
@@ -274,10 +286,7 @@ func (c *Control) rebuild() {
 // it.
 func unservedBy(w *world.World, compiler *compile.Compiler) []compile.Diagnostic {
 	var out []compile.Diagnostic
-	for _, wl := range w.Workloads {
-		if wl.Role != mesh.RoleGateway {
-			continue
-		}
+	for _, wl := range w.GatewayWorkloads() {
 		_, diagnostics := compiler.For(wl)
 		for _, d := range diagnostics {
 			if !slices.Contains(out, d) {

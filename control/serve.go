@@ -13,7 +13,6 @@ import (
 	"hasp/api"
 	"hasp/ca/csr"
 	"hasp/mesh"
-	"hasp/world"
 	"hasp/xds/server"
 )
 
@@ -38,7 +37,7 @@ func (c *Control) known(id spiffeid.ID) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if s := c.current.Load(); s != nil && s.identities[id.String()] {
+		if s := c.current.Load(); s != nil && s.has(id.String()) {
 			return nil
 		}
 		select {
@@ -49,16 +48,10 @@ func (c *Control) known(id spiffeid.ID) error {
 	}
 }
 
-// identities of the mesh: what may be signed. They are gathered once for a
-// World, since a stranger with a token of its own may ask as often as it likes.
-func identities(w *world.World) map[string]bool {
-	out := map[string]bool{}
-	for _, wl := range w.Workloads {
-		if wl.Role != mesh.RoleNone {
-			out[wl.Identity(w.Mesh.TrustDomain)] = true
-		}
-	}
-	return out
+// has reports whether some workload of the mesh has an identity.
+func (s *snapshot) has(identity string) bool {
+	trustDomain, namespace, account, ok := mesh.ParseIdentity(identity)
+	return ok && trustDomain == s.world.Mesh.TrustDomain && s.world.HasAccount(namespace, account)
 }
 
 // own is the control plane's certificate.

@@ -33,7 +33,7 @@ func (c *Control) WhatIf(manifests io.Reader, namespace string, remove bool) (tr
 		namespace = metav1.NamespaceDefault
 	}
 	now := time.Now()
-	candidate, said, err := s.read.Apply(objects, namespace, remove, now)
+	candidate, said, err := s.read().Apply(objects, namespace, remove, now)
 	if err != nil {
 		return truth.Answer{}, err
 	}

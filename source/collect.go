@@ -1,6 +1,8 @@
 package source
 
 import (
+	"reflect"
+
 	networking "istio.io/client-go/pkg/apis/networking/v1"
 	security "istio.io/client-go/pkg/apis/security/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -78,4 +80,14 @@ func (o *Objects) add(v any) bool {
 		return false
 	}
 	return true
+}
+
+// each object.
+func (o *Objects) each(f func(any)) {
+	lists := reflect.ValueOf(o).Elem()
+	for i := range lists.NumField() {
+		for j := range lists.Field(i).Len() {
+			f(lists.Field(i).Index(j).Interface())
+		}
+	}
 }

@@ -10,47 +10,32 @@ import (
 	"hasp/mesh"
 )
 
-// byService files EndpointSlices under NAMESPACE/NAME of their Service. Slices
-// of names (FQDN) are left alone: no version of Kubernetes gives them a meaning.
-func byService(list []*discoveryv1.EndpointSlice) map[string][]*discoveryv1.EndpointSlice {
-	out := map[string][]*discoveryv1.EndpointSlice{}
-	for _, s := range list {
-		name := s.Labels[discoveryv1.LabelServiceName]
-		if name == "" || s.AddressType == discoveryv1.AddressTypeFQDN || s.DeletionTimestamp != nil {
-			continue
-		}
-		key := s.Namespace + "/" + name
-		out[key] = append(out[key], s)
+// serviceOf is the name of the Service that a slice lists endpoints of, "" for none.
+// Slices of names (FQDN) are left alone: no version of Kubernetes gives them a
+// meaning.
+func serviceOf(s *discoveryv1.EndpointSlice) string {
+	if s.AddressType == discoveryv1.AddressTypeFQDN || s.DeletionTimestamp != nil {
+		return ""
 	}
-	return out
+	return s.Labels[discoveryv1.LabelServiceName]
 }
 
-// directory finds workloads for what slices list.
-type directory struct {
-	in          map[string][]*mesh.Workload // by namespace
-	named       map[string]*mesh.Workload   // by NAMESPACE/NAME
-	at          map[netip.Addr]*mesh.Workload
-	trustDomain string
-}
-
-func newDirectory(workloads []*mesh.Workload, trustDomain string) *directory {
-	d := &directory{in: map[string][]*mesh.Workload{}, named: map[string]*mesh.Workload{}, at: map[netip.Addr]*mesh.Workload{}, trustDomain: trustDomain}
-	for _, w := range workloads {
-		d.in[w.Namespace] = append(d.in[w.Namespace], w)
-		d.named[w.Key()] = w
-		if w.HostNetwork {
-			continue // its address is its node's, and many have it
-		}
-		for _, a := range w.Addresses {
-			d.at[a] = w
+// references are the pods of its own namespace that a slice names. Abroad says that
+// it names something else, too: what that is depends on other namespaces.
+func references(s *discoveryv1.EndpointSlice, into map[string]bool) (abroad bool) {
+	for _, e := range s.Endpoints {
+		if ref := e.TargetRef; ref != nil && ref.Kind == "Pod" && (ref.Namespace == "" || ref.Namespace == s.Namespace) {
+			into[ref.Name] = true
+		} else {
+			abroad = true
 		}
 	}
-	return d
+	return abroad
 }
 
 // listed are the endpoints of a slice that can be used for the service: those
 // that are ready. (One that terminates is not, whether it still serves or not.)
-func (d *directory) listed(svc *mesh.Service, slice *discoveryv1.EndpointSlice, notReadyToo bool) []mesh.Endpoint {
+func (b *Builder) listed(svc *mesh.Service, slice *discoveryv1.EndpointSlice, notReadyToo bool) []mesh.Endpoint {
 	var out []mesh.Endpoint
 	for _, p := range svc.Ports {
 		port, ok := slicePort(slice, p.Name)
@@ -66,13 +51,13 @@ func (d *directory) listed(svc *mesh.Service, slice *discoveryv1.EndpointSlice, 
 				if err != nil {
 					continue
 				}
-				w, known := d.who(slice.Namespace, e.TargetRef, addr)
+				w, known := b.who(slice.Namespace, e.TargetRef, addr)
 				at := mesh.Endpoint{ServicePort: p.Number, Addr: addr, Port: port}
 				switch {
 				case !known, w != nil && !w.Ready && !notReadyToo:
 					continue
 				case w != nil:
-					at = endpointOf(w, d.trustDomain, at)
+					at = endpointOf(w, b.domain, at)
 				}
 				out = append(out, at)
 			}
@@ -86,14 +71,14 @@ func (d *directory) listed(svc *mesh.Service, slice *discoveryv1.EndpointSlice, 
 // have at another address: the slice is ahead of the pods that we read, or behind
 // them and the address may be another pod's already. Such an endpoint waits,
 // since to take it for one outside the mesh would be to speak plaintext to it.
-func (d *directory) who(namespace string, ref *corev1.ObjectReference, addr netip.Addr) (w *mesh.Workload, known bool) {
+func (b *Builder) who(namespace string, ref *corev1.ObjectReference, addr netip.Addr) (w *mesh.Workload, known bool) {
 	if ref == nil || ref.Kind != "Pod" {
-		return d.at[addr], true
+		return b.at(addr), true
 	}
 	if ref.Namespace != "" {
 		namespace = ref.Namespace
 	}
-	w = d.named[namespace+"/"+ref.Name]
+	w = b.named(namespace, ref.Name)
 	return w, w != nil && slices.Contains(w.Addresses, addr)
 }
 
@@ -107,4 +92,23 @@ func slicePort(slice *discoveryv1.EndpointSlice, name string) (uint16, bool) {
 		}
 	}
 	return 0, false
+}
+
+// named is the workload of a name, or nil.
+func (b *Builder) named(namespace, name string) *mesh.Workload {
+	if s := b.spaces[namespace]; s != nil {
+		return s.named[name]
+	}
+	return nil
+}
+
+// at is who is at an address, or nil; of several the last. A node's address is many
+// pods'.
+func (b *Builder) at(a netip.Addr) *mesh.Workload {
+	for _, name := range slices.Backward(b.order) {
+		if w := b.spaces[name].who(a); w != nil {
+			return w
+		}
+	}
+	return nil
 }

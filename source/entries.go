@@ -14,52 +14,81 @@ import (
 	"hasp/mesh"
 )
 
-// serviceEntries makes one service of each host of each ServiceEntry.
-func serviceEntries(entries []*networking.ServiceEntry, workloadEntries []*networking.WorkloadEntry, workloads []*mesh.Workload, trustDomain string) ([]*mesh.Service, []Problem) {
+// entryHost is one host of a ServiceEntry.
+type entryHost struct {
+	namespace, name string
+	host            int
+}
+
+// servicesOf makes one service of each host of a ServiceEntry. auto are the addresses
+// of hosts without one.
+func (s *space) servicesOf(e *networking.ServiceEntry, auto map[entryHost]netip.Addr, trustDomain string) []*mesh.Service {
 	var out []*mesh.Service
+	addresses, _ := entryAddresses(e)
+	for i, host := range e.Spec.Hosts {
+		svc := &mesh.Service{
+			Namespace: e.Namespace, Name: e.Name, Hostname: host, Labels: e.Labels,
+			Addresses: addresses, ExportTo: e.Spec.ExportTo,
+			External:        e.Spec.Location == networkingapi.ServiceEntry_MESH_EXTERNAL,
+			Resolution:      e.Spec.Resolution.String(),
+			SubjectAltNames: e.Spec.SubjectAltNames,
+		}
+		for _, p := range e.Spec.Ports {
+			svc.Ports = append(svc.Ports, mesh.ServicePort{
+				Name: p.Name, Number: uint16(p.Number), Protocol: protocol(p.Protocol),
+				TargetPort: uint16(cmp.Or(p.TargetPort, p.Number)),
+			})
+		}
+		if a, ok := auto[entryHost{e.Namespace, e.Name, i}]; ok {
+			svc.Addresses = []netip.Addr{a}
+		}
+		svc.Endpoints = entryEndpoints(e, svc, s.hosts.sorted(), s.workloads, trustDomain)
+		out = append(out, svc)
+	}
+	return out
+}
+
+// entryAddresses are those that a ServiceEntry says, and what cannot be used of it.
+func entryAddresses(e *networking.ServiceEntry) ([]netip.Addr, []Problem) {
+	var out []netip.Addr
 	var problems []Problem
-	taken := map[netip.Addr]bool{}
-	for _, e := range entries {
-		origin := mesh.Origin{Kind: "ServiceEntry", Namespace: e.Namespace, Name: e.Name}
-		var addresses []netip.Addr
-		for _, s := range e.Spec.Addresses {
-			a, err := netip.ParseAddr(s)
-			if err != nil {
-				if p, perr := netip.ParsePrefix(s); perr == nil && p.IsSingleIP() {
-					a = p.Addr()
-				} else {
-					problems = append(problems, Problem{origin, fmt.Sprintf("spec.addresses: %q is not one address; hasp routes by address, write each address", s)})
-					continue
-				}
-			}
-			if a.IsUnspecified() || a.Zone() != "" {
-				problems = append(problems, Problem{origin, fmt.Sprintf("spec.addresses: %q is not the address of one host; write the address that clients connect to", s)})
+	origin := mesh.Origin{Kind: "ServiceEntry", Namespace: e.Namespace, Name: e.Name}
+	for _, s := range e.Spec.Addresses {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			if p, perr := netip.ParsePrefix(s); perr == nil && p.IsSingleIP() {
+				a = p.Addr()
+			} else {
+				problems = append(problems, Problem{origin, fmt.Sprintf("spec.addresses: %q is not one address; hasp routes by address, write each address", s)})
 				continue
 			}
-			addresses = append(addresses, a.Unmap())
 		}
-		for _, host := range e.Spec.Hosts {
-			svc := &mesh.Service{
-				Namespace: e.Namespace, Name: e.Name, Hostname: host, Labels: e.Labels,
-				Addresses: addresses, ExportTo: e.Spec.ExportTo,
-				External:        e.Spec.Location == networkingapi.ServiceEntry_MESH_EXTERNAL,
-				Resolution:      e.Spec.Resolution.String(),
-				SubjectAltNames: e.Spec.SubjectAltNames,
-			}
-			for _, p := range e.Spec.Ports {
-				svc.Ports = append(svc.Ports, mesh.ServicePort{
-					Name: p.Name, Number: uint16(p.Number), Protocol: protocol(p.Protocol),
-					TargetPort: uint16(cmp.Or(p.TargetPort, p.Number)),
-				})
-			}
-			if len(svc.Addresses) == 0 && e.Spec.Resolution != networkingapi.ServiceEntry_NONE {
-				svc.Addresses = []netip.Addr{autoAddress(host, taken)}
-			}
-			svc.Endpoints = entryEndpoints(e, svc, workloadEntries, workloads, trustDomain)
-			out = append(out, svc)
+		if a.IsUnspecified() || a.Zone() != "" {
+			problems = append(problems, Problem{origin, fmt.Sprintf("spec.addresses: %q is not the address of one host; write the address that clients connect to", s)})
+			continue
 		}
+		out = append(out, a.Unmap())
 	}
 	return out, problems
+}
+
+// giveAddresses to the hosts that have none. Which one a host gets may depend on all
+// the others.
+func (b *Builder) giveAddresses() {
+	b.addresses = map[entryHost]netip.Addr{}
+	taken := map[netip.Addr]bool{}
+	for _, name := range b.order {
+		s := b.spaces[name]
+		for _, e := range s.entries.sorted() {
+			s.entriesChanged = true
+			if own, _ := entryAddresses(e); len(own) > 0 || e.Spec.Resolution == networkingapi.ServiceEntry_NONE {
+				continue
+			}
+			for i, host := range e.Spec.Hosts {
+				b.addresses[entryHost{e.Namespace, e.Name, i}] = autoAddress(host, taken)
+			}
+		}
+	}
 }
 
 // autoAddress gives a ServiceEntry host without addresses one of its own in

@@ -16,43 +16,6 @@ import (
 // exportToKey is Istio's annotation of a Service with the namespaces that see it.
 const exportToKey = "networking.istio.io/exportTo"
 
-// services joins Services with what is behind them: the ready workloads (of a
-// headless one all) that their selectors pick, and what else their EndpointSlices list.
-func services(o *Objects, workloads []*mesh.Workload, trustDomain string) []*mesh.Service {
-	d := newDirectory(workloads, trustDomain)
-	slicesOf := byService(o.EndpointSlices)
-	var out []*mesh.Service
-	for _, s := range o.Services {
-		svc := service(s)
-		if s.Spec.Type == corev1.ServiceTypeExternalName {
-			svc.External, svc.Resolution, svc.Selector = true, "DNS", nil
-			for _, p := range svc.Ports {
-				svc.Endpoints = append(svc.Endpoints, mesh.Endpoint{ServicePort: p.Number, Host: s.Spec.ExternalName, Port: p.Number})
-			}
-			out = append(out, svc)
-			continue
-		}
-		// Who calls a headless service dials one pod, ready or not (a StatefulSet's
-		// members by name, a cached answer of DNS): its endpoints are a directory
-		// of who is at an address, not a choice.
-		notReadyToo := s.Spec.PublishNotReadyAddresses || svc.Headless
-		for _, w := range d.in[svc.Namespace] {
-			if selects(s.Spec.Selector, w.Labels) && (w.Ready || notReadyToo) {
-				svc.Endpoints = append(svc.Endpoints, endpoints(svc, w, trustDomain)...)
-			}
-		}
-		for _, slice := range slicesOf[svc.Namespace+"/"+s.Name] {
-			svc.Endpoints = append(svc.Endpoints, d.listed(svc, slice, notReadyToo)...)
-		}
-		svc.Endpoints = ofFamilies(svc.Endpoints, s.Spec.IPFamilies)
-		sortEndpoints(svc.Endpoints)
-		svc.Endpoints = slices.CompactFunc(svc.Endpoints, samePlace)
-		out = append(out, svc)
-	}
-	aliases(out, d)
-	return out
-}
-
 // service is a Service without what is behind it.
 func service(s *corev1.Service) *mesh.Service {
 	namespace := cmp.Or(s.Namespace, "default")
@@ -163,7 +126,7 @@ func ofFamilies(list []mesh.Endpoint, families []corev1.IPFamily) []mesh.Endpoin
 }
 
 func sortEndpoints(list []mesh.Endpoint) {
-	slices.SortFunc(list, func(a, b mesh.Endpoint) int {
+	slices.SortStableFunc(list, func(a, b mesh.Endpoint) int {
 		return cmp.Or(cmp.Compare(a.ServicePort, b.ServicePort), a.Addr.Compare(b.Addr), cmp.Compare(a.Host, b.Host),
 			cmp.Compare(a.Port, b.Port), cmp.Compare(a.Workload, b.Workload))
 	})

@@ -13,16 +13,13 @@
 package source
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 
 	networking "istio.io/client-go/pkg/apis/networking/v1"
 	security "istio.io/client-go/pkg/apis/security/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"hasp/api"
 	"hasp/mesh"
@@ -60,37 +57,14 @@ type Problem struct {
 
 func (p Problem) String() string { return fmt.Sprintf("%s: %s", p.Object, p.Message) }
 
-// Build makes a snapshot. trustDomain is that of the running CA, which a mesh
-// cannot change while it runs; empty (no mesh runs) takes what the settings say.
+// Build makes a snapshot of what a [Builder] makes many. trustDomain is that of the
+// running CA, which a mesh cannot change while it runs; empty (no mesh runs) takes
+// what the settings say.
 func Build(o *Objects, trustDomain string) (*world.World, []Problem) {
-	var problems []Problem
-	w := &world.World{}
-	w.Mesh, problems = meshConfig(o.ConfigMaps)
-	if trustDomain != "" && trustDomain != w.Mesh.TrustDomain {
-		problems = append(problems, Problem{settings(w.Mesh.RootNamespace),
-			fmt.Sprintf("trustDomain: the running CA signs for %s; restart the mesh to go over to %s", trustDomain, w.Mesh.TrustDomain)})
-		w.Mesh.TrustDomain = trustDomain
-	}
-
-	w.Policies = sorted(o.Policies)
-	w.MeshPolicies = sorted(o.MeshPolicies)
-	w.PeerAuthentications = sorted(o.PeerAuthentications)
-	w.AuthorizationPolicies = sorted(o.AuthorizationPolicies)
-	w.DestinationRules = sorted(o.DestinationRules)
-	w.Gateways = sorted(o.Gateways)
-	w.VirtualServices = sorted(o.VirtualServices)
-
-	w.Workloads, w.Ended = workloads(o), ended(o)
-	w.Services = services(o, w.Workloads, w.Mesh.TrustDomain)
-	entries, more := serviceEntries(sorted(o.ServiceEntries), sorted(o.WorkloadEntries), w.Workloads, w.Mesh.TrustDomain)
-	w.Services = append(w.Services, entries...)
-	problems = append(problems, more...)
-	slices.SortFunc(w.Services, func(a, b *mesh.Service) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Hostname, b.Hostname))
-	})
-	w.Secrets = secrets(o.Secrets)
-	w.Index()
-	return w, problems
+	b := NewBuilder(trustDomain)
+	o.each(b.Set)
+	built := b.Build()
+	return built.World, built.Problems
 }
 
 // meshConfig reads the ConfigMap istio of the root namespace. A settings text
@@ -133,14 +107,5 @@ func secrets(list []*corev1.Secret) map[string]mesh.Secret {
 		}
 		out[s.Namespace+"/"+s.Name] = mesh.Secret{Name: "kubernetes://" + s.Name, Cert: cert, Key: key, CA: s.Data[secretCA]}
 	}
-	return out
-}
-
-// sorted is a copy in the order of namespace and name.
-func sorted[T metav1.Object](list []T) []T {
-	out := slices.Clone(list)
-	slices.SortFunc(out, func(a, b T) int {
-		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
-	})
 	return out
 }

@@ -6,29 +6,48 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
 )
 
-// Watcher keeps a copy of everything hasp reads, by informers.
+// Watcher follows everything hasp reads, by informers.
 type Watcher struct {
 	log       *slog.Logger
 	changed   func()
 	factories []dynamicinformer.DynamicSharedInformerFactory
 	reads     []*reading
+
+	mu   sync.Mutex
+	news map[which]news // since Feed was called last
+}
+
+// which object something is about.
+type which struct {
+	kind            reflect.Type
+	namespace, name string
+}
+
+// news of an object: what it is now, or that it is gone.
+type news struct {
+	object any
+	gone   bool
 }
 
 // reading is one kind in one namespace, or in all.
 type reading struct {
 	resource schema.GroupVersionResource
 	informer cache.SharedIndexInformer
+	// handler has taken note of all that the informer has read when it has synced.
+	handler cache.ResourceEventHandlerRegistration
 	// absent: the API server does not serve the kind, or did not yet.
 	absent atomic.Bool
 	// told is the trouble that the log knows of.
@@ -40,7 +59,7 @@ type reading struct {
 // changed is called, from several goroutines, whenever something that [Build]
 // reads was added, changed or deleted; it must not block.
 func NewWatcher(client dynamic.Interface, scope Scope, log *slog.Logger, changed func()) (*Watcher, error) {
-	w := &Watcher{log: log, changed: changed}
+	w := &Watcher{log: log, changed: changed, news: map[which]news{}}
 	factories := map[string]dynamicinformer.DynamicSharedInformerFactory{}
 	for _, r := range Resources() {
 		for _, namespace := range scope.namespaces(r) {
@@ -67,16 +86,52 @@ func (w *Watcher) read(r schema.GroupVersionResource, informer cache.SharedIndex
 	if err := informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { w.failed(reading, err) }); err != nil {
 		return err
 	}
-	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { w.changed() },
-		DeleteFunc: func(any) { w.changed() },
+	var err error
+	reading.handler, err = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: func(v any) { w.note(v, false) },
+		DeleteFunc: func(v any) {
+			if last, ok := v.(cache.DeletedFinalStateUnknown); ok {
+				v = last.Obj
+			}
+			w.note(v, true)
+		},
 		UpdateFunc: func(old, now any) {
-			if !same(old, now) {
-				w.changed()
+			switch {
+			case reflect.TypeOf(old) != reflect.TypeOf(now): // it decodes no more, or again
+				w.note(old, true)
+				w.note(now, false)
+			case !same(old, now):
+				w.note(now, false)
 			}
 		},
 	})
 	return err
+}
+
+// note what became of an object, and say so.
+func (w *Watcher) note(v any, gone bool) {
+	if m, ok := v.(metav1.Object); ok {
+		w.mu.Lock()
+		w.news[which{reflect.TypeOf(v), m.GetNamespace(), m.GetName()}] = news{v, gone}
+		w.mu.Unlock()
+	}
+	w.changed()
+}
+
+// Feed a Builder with what changed since the last time. Objects are without the parts
+// that it does not read.
+func (w *Watcher) Feed(b *Builder) {
+	w.mu.Lock()
+	all := w.news
+	w.news = map[which]news{}
+	w.mu.Unlock()
+	for _, n := range all {
+		if n.gone {
+			b.Remove(n.object)
+		} else {
+			b.Set(n.object)
+		}
+	}
 }
 
 // failed is told of every reading that ends before its time; the informer tries
@@ -126,7 +181,7 @@ func (w *Watcher) Synced(ctx context.Context) error {
 	for {
 		synced := true
 		for _, r := range w.reads {
-			synced = synced && (r.informer.HasSynced() || r.absent.Load())
+			synced = synced && (r.handler.HasSynced() || r.absent.Load())
 		}
 		if synced {
 			return nil
@@ -137,16 +192,4 @@ func (w *Watcher) Synced(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
-}
-
-// Objects are what the informers hold now, without the parts that Build does
-// not read. The objects are shared: do not change them.
-func (w *Watcher) Objects() *Objects {
-	o := &Objects{}
-	for _, r := range w.reads {
-		for _, v := range r.informer.GetStore().List() {
-			o.add(v)
-		}
-	}
-	return o
 }

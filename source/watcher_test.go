@@ -65,7 +65,7 @@ func write(t *testing.T, c *fake.FakeDynamicClient, text string, again bool) {
 }
 
 // watching is a Watcher that has read everything, and how often it called.
-func watching(t *testing.T, c *fake.FakeDynamicClient, scope source.Scope, log *slog.Logger) (*source.Watcher, func() int64) {
+func watching(t *testing.T, c *fake.FakeDynamicClient, scope source.Scope, log *slog.Logger) (watched, func() int64) {
 	t.Helper()
 	var changes atomic.Int64
 	w, err := source.NewWatcher(c, scope, log, func() { changes.Add(1) })
@@ -81,7 +81,19 @@ func watching(t *testing.T, c *fake.FakeDynamicClient, scope source.Scope, log *
 	if err := w.Synced(synced); err != nil {
 		t.Fatal(err)
 	}
-	return w, changes.Load
+	return watched{w, source.NewBuilder("")}, changes.Load
+}
+
+// watched is a Watcher with what came of it.
+type watched struct {
+	*source.Watcher
+	builder *source.Builder
+}
+
+// Objects now.
+func (w watched) Objects() *source.Objects {
+	w.Feed(w.builder)
+	return w.builder.Build().Objects()
 }
 
 func until(t *testing.T, what string, ok func() bool) {
@@ -139,9 +151,8 @@ func TestHeartbeat(t *testing.T) {
 	}
 	before := changes()
 	write(t, c, beat("2", "True"), true)
-	until(t, "the second heartbeat", func() bool { return w.Objects().Pods[0].ResourceVersion == "2" })
 	write(t, c, beat("3", "False"), true)
-	until(t, "a change", func() bool { return changes() > before })
+	until(t, "the third update", func() bool { return w.Objects().Pods[0].ResourceVersion == "3" && changes() > before })
 	if got := changes() - before; got != 1 {
 		t.Errorf("%d changes of three updates, want that of readiness alone", got)
 	}

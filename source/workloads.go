@@ -3,7 +3,6 @@ package source
 import (
 	"cmp"
 	"net/netip"
-	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -13,60 +12,33 @@ import (
 	"hasp/mesh"
 )
 
-// workloads are the pods that have not ended, and, for a Deployment none of
-// whose pods is among them, one workload that stands for it.
-func workloads(o *Objects) []*mesh.Workload {
-	labels := map[string]map[string]string{}
-	for _, n := range o.Namespaces {
-		labels[n.Name] = n.Labels
+// running is the workload that a pod is, if it has not ended.
+func running(p *corev1.Pod, nsLabels map[string]string) *mesh.Workload {
+	w := workload(p.ObjectMeta, &p.Spec, nsLabels)
+	w.Owner = owner(p)
+	if w.Role == mesh.RoleNone && !w.HostNetwork && hasProxyStatus(p) {
+		w.Role = mesh.RoleSidecar
 	}
-	var out []*mesh.Workload
-	running := map[string]bool{}
-	for _, p := range o.Pods {
-		if hasEnded(p) {
-			continue
-		}
-		w := workload(p.ObjectMeta, &p.Spec, labels[p.Namespace])
-		w.Owner = owner(p)
-		if w.Role == mesh.RoleNone && !w.HostNetwork && hasProxyStatus(p) {
-			w.Role = mesh.RoleSidecar
-		}
-		w.Addresses, w.Ready = addresses(p), ready(p)
-		running[p.Namespace+"/"+w.Owner] = true
-		out = append(out, w)
-	}
-	for _, d := range o.Deployments {
-		if running[d.Namespace+"/"+d.Name] {
-			continue
-		}
-		out = append(out, template(d, labels[d.Namespace]))
-	}
-	slices.SortFunc(out, func(a, b *mesh.Workload) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
-	return out
+	w.Addresses, w.Ready = addresses(p), ready(p)
+	return w
 }
 
 func hasEnded(p *corev1.Pod) bool {
 	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 }
 
-// ended are the pods that are over and had an address of their own.
-func ended(o *Objects) []*mesh.Workload {
-	var out []*mesh.Workload
-	for _, p := range o.Pods {
-		if at := addresses(p); hasEnded(p) && len(at) > 0 && !p.Spec.HostNetwork {
-			w := &mesh.Workload{Namespace: p.Namespace, Name: p.Name, Owner: owner(p), ServiceAccount: cmp.Or(p.Spec.ServiceAccountName, "default"), Addresses: at}
-			if hasProxyStatus(p) {
-				w.Role = mesh.RoleSidecar
-			}
-			out = append(out, w)
-		}
+// ended is the workload that a pod was that is over and had an address of its own,
+// else nil.
+func ended(p *corev1.Pod) *mesh.Workload {
+	at := addresses(p)
+	if len(at) == 0 || p.Spec.HostNetwork {
+		return nil
 	}
-	slices.SortFunc(out, func(a, b *mesh.Workload) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
-	return out
+	w := &mesh.Workload{Namespace: p.Namespace, Name: p.Name, Owner: owner(p), ServiceAccount: cmp.Or(p.Spec.ServiceAccountName, "default"), Addresses: at}
+	if hasProxyStatus(p) {
+		w.Role = mesh.RoleSidecar
+	}
+	return w
 }
 
 // template is the workload a Deployment will make. It has no address, so no

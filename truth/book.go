@@ -29,7 +29,6 @@ type Book struct {
 	seq                  uint64 // of the newest line
 
 	seen     *world.World // the newest one
-	places   places       // of it
 	departed map[string]*departed
 	facts    *Facts // of this version
 }
@@ -55,7 +54,7 @@ type row struct {
 // NewBook is an empty one.
 func NewBook(l Limits) *Book {
 	l.withDefaults()
-	return &Book{limits: l, proxies: map[string]*proxy{}, known: map[string]Party{}, departed: map[string]*departed{}, places: placesOf(nil)}
+	return &Book{limits: l, proxies: map[string]*proxy{}, known: map[string]Party{}, departed: map[string]*departed{}}
 }
 
 // Take a report. Its Node and Identity must be of the certificate that came

@@ -33,7 +33,7 @@ func (b *Book) See(w *world.World, now time.Time) {
 		return
 	}
 	old := b.seen
-	b.seen, b.places = w, placesOf(w)
+	b.seen = w
 	for _, wl := range w.Ended {
 		if b.departed[wl.Key()] == nil { // it may never have been seen to run
 			b.departed[wl.Key()] = &departed{Party: partyOf(w, wl), at: now, addresses: wl.Addresses}
@@ -42,13 +42,13 @@ func (b *Book) See(w *world.World, now time.Time) {
 	if old == nil {
 		return
 	}
-	for _, wl := range old.Workloads {
+	world.Changes(old.Workloads, w.Workloads, world.ByName, func(wl *mesh.Workload) {
 		is := w.Workload(wl.Key())
 		if len(wl.Addresses) == 0 || wl.HostNetwork || is != nil && slices.Equal(is.Addresses, wl.Addresses) {
-			continue
+			return
 		}
 		b.departed[wl.Key()] = &departed{Party: partyOf(old, wl), at: now, addresses: wl.Addresses}
-	}
+	}, func(*mesh.Workload) {})
 	b.forgetDeparted(now)
 }
 
@@ -81,7 +81,10 @@ func (b *Book) whoIs(a netip.Addr, claim string) string {
 	if d := b.departed[claim]; d != nil && slices.ContainsFunc(d.addresses, func(o netip.Addr) bool { return o.Unmap() == a }) {
 		return claim
 	}
-	if wl := b.places.at(a); wl != nil {
+	if b.seen == nil {
+		return ""
+	}
+	if wl, _ := b.seen.At(a); wl != nil {
 		return wl.Key()
 	}
 	return ""

@@ -55,61 +55,16 @@ func (p Party) is(name string) bool {
 	return false
 }
 
-// places is who is at an address.
-type places struct {
-	pods  map[netip.Addr]*mesh.Workload
-	hosts map[netip.Addr]bool
-}
-
-func placesOf(w *world.World) places {
-	p := places{pods: map[netip.Addr]*mesh.Workload{}, hosts: map[netip.Addr]bool{}}
-	if w == nil {
-		return p
-	}
-	for _, wl := range w.Workloads {
-		for _, a := range wl.Addresses {
-			a = a.Unmap()
-			switch {
-			case wl.HostNetwork:
-				p.hosts[a] = true // whoever of the node it may be
-			case p.pods[a] == nil:
-				p.pods[a] = wl
-			}
-		}
-	}
-	over := map[netip.Addr][]*mesh.Workload{}
-	for _, wl := range w.Ended {
-		for _, a := range wl.Addresses {
-			over[a.Unmap()] = append(over[a.Unmap()], wl)
-		}
-	}
-	for a, was := range over {
-		if p.pods[a] == nil && len(was) == 1 { // else nobody knows which of them it was
-			p.pods[a] = was[0]
-		}
-	}
-	return p
-}
-
-// at is who is at an address, or was the last one there, or nil.
-func (p places) at(a netip.Addr) *mesh.Workload {
-	if a = a.Unmap(); p.hosts[a] {
-		return nil
-	}
-	return p.pods[a]
-}
-
 // scene is a World and the facts in it, made ready to be asked who is who.
 type scene struct {
-	w *world.World
-	f *Facts
-	places
+	w         *world.World
+	f         *Facts
 	reporters map[string]*Reporter
 	formerly  map[string]*Party
 }
 
 func sceneOf(w *world.World, f *Facts) *scene {
-	s := &scene{w: w, f: f, places: placesOf(w), reporters: map[string]*Reporter{}, formerly: map[string]*Party{}}
+	s := &scene{w: w, f: f, reporters: map[string]*Reporter{}, formerly: map[string]*Party{}}
 	for i := range f.Proxies {
 		s.reporters[f.Proxies[i].Node] = &f.Proxies[i]
 	}
@@ -151,14 +106,14 @@ func partyOf(w *world.World, wl *mesh.Workload) Party {
 
 // address is the party at one.
 func (s *scene) address(a netip.Addr) Party {
-	switch wl := s.at(a); {
+	switch wl, node := s.w.At(a); {
 	case !a.IsValid():
 		return Party{Kind: KindUnknown}
 	case wl != nil:
 		p := partyOf(s.w, wl)
 		p.Address = a.Unmap().String()
 		return p
-	case s.hosts[a.Unmap()]:
+	case node:
 		return Party{Kind: KindHost, Address: a.Unmap().String()}
 	}
 	return Party{Kind: KindOutside, Address: a.Unmap().String()}

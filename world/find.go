@@ -1,50 +1,18 @@
 package world
 
-import "hasp/mesh"
+import (
+	"net/netip"
+	"slices"
 
-// index answers who is behind what without going through everything. It is what
-// makes one configuration of a thousand cost less than all that there is.
-type index struct {
-	workloads map[string]*mesh.Workload          // by key
-	hosts     map[string][]*mesh.Service         // by hostname
-	selecting map[*mesh.Workload][]*mesh.Service // whose selector picks it
-	selected  map[*mesh.Service][]*mesh.Workload // that its selector picks
-	leading   map[string][]*mesh.Service         // by a workload's key
-}
-
-// Index makes the lookups below quick. Whoever builds a World calls it last;
-// without it they give the same answers.
-func (w *World) Index() {
-	x := &index{workloads: map[string]*mesh.Workload{}, hosts: map[string][]*mesh.Service{},
-		selecting: map[*mesh.Workload][]*mesh.Service{}, selected: map[*mesh.Service][]*mesh.Workload{}, leading: map[string][]*mesh.Service{}}
-	in := map[string][]*mesh.Workload{}
-	for _, wl := range w.Workloads {
-		x.workloads[wl.Key()] = wl
-		x.selecting[wl] = nil
-		in[wl.Namespace] = append(in[wl.Namespace], wl)
-	}
-	for _, s := range w.Services {
-		x.hosts[s.Hostname] = append(x.hosts[s.Hostname], s)
-		x.selected[s] = nil
-		for _, wl := range in[s.Namespace] {
-			if picks(s, wl) {
-				x.selected[s] = append(x.selected[s], wl)
-				x.selecting[wl] = append(x.selecting[wl], s)
-			}
-		}
-		for key := range named(s) {
-			x.leading[key] = append(x.leading[key], s)
-		}
-	}
-	w.found = x
-}
+	"hasp/mesh"
+)
 
 // Service by hostname as seen in a namespace: a service of the client's own
 // namespace before one of another with the same hostname. Nil when unknown.
 func (w *World) Service(clientNamespace, hostname string) *mesh.Service {
 	list := w.Services
 	if w.found != nil {
-		list = w.found.hosts[hostname]
+		list = w.found.hosts.get(hostname)
 	}
 	var found *mesh.Service
 	for _, s := range list {
@@ -64,7 +32,7 @@ func (w *World) Service(clientNamespace, hostname string) *mesh.Service {
 // Workload by NAMESPACE/NAME, or nil.
 func (w *World) Workload(key string) *mesh.Workload {
 	if w.found != nil {
-		return w.found.workloads[key]
+		return w.found.workloads.get(key)
 	}
 	for _, wl := range w.Workloads {
 		if wl.Key() == key {
@@ -78,7 +46,7 @@ func (w *World) Workload(key string) *mesh.Workload {
 // be one of the World's.
 func (w *World) ServicesOf(wl *mesh.Workload) []*mesh.Service {
 	if w.found != nil {
-		if list, known := w.found.selecting[wl]; known {
+		if list, known := w.found.areas[wl.Namespace].of(wl); known {
 			return list
 		}
 	}
@@ -94,7 +62,7 @@ func (w *World) ServicesOf(wl *mesh.Workload) []*mesh.Service {
 // WorkloadsOf are the workloads that a service's selector picks.
 func (w *World) WorkloadsOf(s *mesh.Service) []*mesh.Workload {
 	if w.found != nil {
-		if list, known := w.found.selected[s]; known {
+		if list, known := w.found.areas[s.Namespace].behind(s); known {
 			return list
 		}
 	}
@@ -112,12 +80,70 @@ func (w *World) WorkloadsOf(s *mesh.Service) []*mesh.Workload {
 // somebody wrote.
 func (w *World) ServicesLeadingTo(wl *mesh.Workload) []*mesh.Service {
 	if w.found != nil {
-		return w.found.leading[wl.Key()]
+		return w.found.leading.get(wl.Key())
 	}
 	var out []*mesh.Service
 	for _, s := range w.Services {
 		if named(s)[wl.Key()] {
 			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// At is the workload at an address, or, when there is none any more, the one that
+// was and is over; of several the first. It is nil for one that several were at of
+// which none is left, and for a node's address, at which anybody may be.
+func (w *World) At(a netip.Addr) (wl *mesh.Workload, node bool) {
+	a = a.Unmap()
+	var is, was []*mesh.Workload
+	if w.found != nil {
+		is, was = w.found.at.get(a), w.found.was.get(a)
+	} else {
+		is, was = having(w.Workloads, a), having(w.Ended, a)
+	}
+	switch {
+	case slices.ContainsFunc(is, func(wl *mesh.Workload) bool { return wl.HostNetwork }):
+		return nil, true
+	case len(is) > 0:
+		return is[0], false
+	case len(was) == 1:
+		return was[0], false
+	}
+	return nil, false
+}
+
+func having(list []*mesh.Workload, a netip.Addr) []*mesh.Workload {
+	var out []*mesh.Workload
+	for _, wl := range list {
+		for _, o := range wl.Addresses {
+			if o.Unmap() == a {
+				out = append(out, wl)
+			}
+		}
+	}
+	return out
+}
+
+// HasAccount reports whether a workload of the mesh runs as the service account.
+func (w *World) HasAccount(namespace, account string) bool {
+	if w.found != nil {
+		return w.found.areas[namespace].has(account)
+	}
+	return slices.ContainsFunc(w.Workloads, func(wl *mesh.Workload) bool {
+		return wl.Namespace == namespace && wl.Role != mesh.RoleNone && accountOf(wl) == account
+	})
+}
+
+// GatewayWorkloads are those that are gateways, in order.
+func (w *World) GatewayWorkloads() []*mesh.Workload {
+	if w.found != nil {
+		return w.found.gateways
+	}
+	var out []*mesh.Workload
+	for _, wl := range w.Workloads {
+		if wl.Role == mesh.RoleGateway {
+			out = append(out, wl)
 		}
 	}
 	return out

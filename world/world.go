@@ -6,6 +6,7 @@ package world
 
 import (
 	"reflect"
+	"slices"
 
 	networking "istio.io/client-go/pkg/apis/networking/v1"
 	security "istio.io/client-go/pkg/apis/security/v1"
@@ -37,12 +38,24 @@ type World struct {
 	// Secrets are the TLS Secrets that Gateways name, by NAMESPACE/NAME.
 	Secrets map[string]mesh.Secret
 
-	found *index // by Index
+	found *index // by Index or IndexAfter
 }
 
-// Equal reports whether two snapshots say the same, in the same generation.
+// Equal reports whether two snapshots say the same, in the same generation. What
+// they share costs nothing.
 func (w *World) Equal(o *World) bool {
-	a, b := *w, *o
-	a.found, b.found = nil, nil
-	return reflect.DeepEqual(a, b)
+	return w.Generation == o.Generation && (w.Mesh == o.Mesh || reflect.DeepEqual(w.Mesh, o.Mesh)) &&
+		same(w.Services, o.Services) && same(w.Workloads, o.Workloads) && same(w.Ended, o.Ended) &&
+		same(w.Policies, o.Policies) && same(w.MeshPolicies, o.MeshPolicies) && same(w.PeerAuthentications, o.PeerAuthentications) &&
+		same(w.AuthorizationPolicies, o.AuthorizationPolicies) && same(w.DestinationRules, o.DestinationRules) &&
+		same(w.Gateways, o.Gateways) && same(w.VirtualServices, o.VirtualServices) &&
+		(sameMap(w.Secrets, o.Secrets) || reflect.DeepEqual(w.Secrets, o.Secrets))
+}
+
+func same[T any](a, b []*T) bool {
+	return slices.EqualFunc(a, b, func(x, y *T) bool { return x == y || reflect.DeepEqual(x, y) })
+}
+
+func sameMap[K comparable, V any](a, b map[K]V) bool {
+	return reflect.ValueOf(a).UnsafePointer() == reflect.ValueOf(b).UnsafePointer()
 }
