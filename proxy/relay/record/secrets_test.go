@@ -11,6 +11,9 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"runtime"
+	"runtime/pprof"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -227,6 +230,38 @@ func TestNothingShows(t *testing.T) {
 			} {
 				if strings.Contains(got, written) {
 					t.Errorf("%s shows in what was printed", name) // not the text, it is in a log
+				}
+			}
+		}
+	}
+}
+
+// What the admin page gives away of the process has no contents of its memory.
+func TestProfilesHoldNone(t *testing.T) {
+	o, s := rfcKeys(t, true)
+	logged := written()
+	var out bytes.Buffer
+	for _, name := range []string{"heap", "allocs", "goroutine"} {
+		for _, debug := range []int{1, 2} { // 0 is 1, compressed
+			if err := pprof.Lookup(name).WriteTo(&out, debug); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	runtime.KeepAlive([]any{o, s, logged})
+	if !strings.Contains(out.String(), "TestProfilesHoldNone") {
+		t.Fatal("no profile of this test")
+	}
+	got := strings.ToLower(out.String())
+	for _, secret := range []string{rfcClientSecret, rfcServerSecret} {
+		b := unhex(t, secret)
+		for i := 0; i+8 <= len(b); i++ {
+			part := b[i : i+8]
+			swapped := bytes.Clone(part) // as a word of memory is printed
+			slices.Reverse(swapped)
+			for _, written := range []string{string(part), hex.EncodeToString(part), hex.EncodeToString(swapped)} {
+				if strings.Contains(got, written) || bytes.Contains(out.Bytes(), []byte(written)) {
+					t.Error("a secret shows in a profile")
 				}
 			}
 		}
