@@ -173,7 +173,7 @@ var talks2 = []struct {
 	}, []string{"DELETE 202 - grpc=false/"}, false},
 	{"pushed", func(k *talk2) {
 		k.get(1)
-		k.server.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, BlockFragment: k.server.encode(":method", "GET", ":path", "/style.css", "x-new", "entry"), EndHeaders: true, PadLength: 3})
+		k.server.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, BlockFragment: k.server.encode(":method", "GET", ":path", "/style.css", "x-new", "entry", "grpc-status", "1"), EndHeaders: true, PadLength: 3})
 		k.server.headers(2, true, ":status", "200", "x-new", "entry")
 		k.server.headers(1, true, ":status", "201", "x-new", "entry")
 	}, []string{"GET 201 - grpc=false/"}, false},
@@ -312,4 +312,3 @@ func BenchmarkHTTP2Watch(b *testing.B) {
 		b.Fatalf("counted %d calls of %d", n, b.N+1)
 	}
 }
-

@@ -26,10 +26,11 @@ const (
 var errFrames = errors.New("not HTTP/2 that can be followed")
 
 // frames hears of the frames of a direction that matter, and of the fields of a
-// header block before headers.
+// header block before headers or promised.
 type frames interface {
 	field(hpack.HeaderField)
 	headers(stream uint32, end bool, size uint64)
+	promised()
 	data(stream uint32, size uint64) // of a frame, as it passes
 	ended(stream uint32)             // by a DATA frame
 	reset(stream uint32)
@@ -227,7 +228,9 @@ func (f *http2Framer) decode(block []byte) error {
 		f.block = nil
 	}
 	f.inBlock = false
-	if f.first.Type == http2.FrameHeaders {
+	if f.first.Type == http2.FramePushPromise {
+		f.promised()
+	} else {
 		f.headers(f.first.StreamID, f.first.Flags.Has(http2.FlagHeadersEndStream), uint64(f.size))
 	}
 	return nil

@@ -78,6 +78,10 @@ func (h *http2Watch) heard() http2Fields {
 	return said
 }
 
+// promised forgets what a PUSH_PROMISE said: what a server pushes, nobody asked
+// for.
+func (h *http2Watch) promised() { h.heard() }
+
 // find is a stream that is open, or nil, and where it stands.
 func (h *http2Watch) find(id uint32) (*http2Stream, int) {
 	i := len(h.streams) - 1 // as a rule

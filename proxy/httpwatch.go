@@ -119,7 +119,7 @@ func (w *httpWatch) answer(p []byte) {
 		return
 	}
 	w.at = time.Time{}
-	if w.http2 == nil && p[0] == 0 && w.count.Load() == 0 && w.response.state == stateIdle {
+	if w.http2 == nil && p[0] == 0 && w.seen == uint64(len(p)) && w.count.Load() == 0 {
 		w.http2 = newHTTP2Watch(w)
 	}
 	var err error
