@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"hasp/mesh"
 	"hasp/proxy/relay"
@@ -24,27 +25,39 @@ var errNoAnswer = errors.New("ended without an answer")
 // kept is what a client has said while not a byte of an answer came, so that it
 // can be said again to another endpoint.
 type kept struct {
+	over atomic.Bool // answered, or too long: for good
 	mu   sync.Mutex
 	b    []byte
-	over bool // answered, or too long
 }
 
 func (k *kept) add(p []byte) {
+	if k.over.Load() {
+		return
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {
-	case k.over:
+	case k.over.Load():
 	case len(k.b)+len(p) > maxKept:
-		k.b, k.over = nil, true
+		k.forget()
 	default:
 		k.b = append(k.b, p...)
 	}
 }
 
 func (k *kept) answered() {
+	if k.over.Load() {
+		return
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.b, k.over = nil, true
+	k.forget()
+}
+
+// forget is for callers that hold mu.
+func (k *kept) forget() {
+	k.b = nil
+	k.over.Store(true)
 }
 
 // request is what was kept, if it is the beginning or the whole of an HTTP

@@ -117,7 +117,9 @@ type observer struct {
 
 // FromClient implements relay.Observer.
 func (o *observer) FromClient(p []byte) <-chan struct{} {
-	o.probe.Store(nil)
+	if o.probe.Load() != nil { // a store would cost each time
+		o.probe.Store(nil)
+	}
 	if o.fresh.Load() {
 		o.fresh.Store(false)
 		if q, _ := matchHTTP(o.asks, p, o.dst); q != nil {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -134,6 +135,25 @@ func scrape(t *testing.T, n *node) string {
 	w := httptest.NewRecorder()
 	n.MetricsHandler().ServeHTTP(w, httptest.NewRequest("GET", "/stats/prometheus", nil))
 	return w.Body.String()
+}
+
+func TestGatewayCountsGRPC(t *testing.T) {
+	m := newGatewayLab(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status, code := http.TrailerPrefix+"Grpc-Status", "5"
+		if r.URL.Path == "/announced" {
+			status, code = "Grpc-Status", "7"
+			w.Header().Set("Trailer", status)
+		}
+		fmt.Fprint(w, "hello")
+		w.(http.Flusher).Flush()
+		w.Header().Set(status, code)
+	}))
+	m.gw.apply(m.config)
+	for _, path := range []string{"/", "/announced"} {
+		m.get(t, path, func(r *http.Request) { r.Method = "POST"; r.Header.Set("Content-Type", "application/grpc+proto") })
+	}
+	want := []string{"grpc 200 - status=5 x1", "grpc 200 - status=7 x1"}
+	until(t, "both are counted", func() bool { return slices.Equal(m.gw.outcomes(t), want) })
 }
 
 func TestGatewayRoutes(t *testing.T) {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -43,6 +44,7 @@ type request struct {
 	row      atomic.Pointer[row] // of the upstream connection that carries it
 	log      requestLog
 	sent     uint64 // bytes of its body, when its head says
+	grpc     bool
 }
 
 func (p *Proxy) newRequest(r *http.Request) *request {
@@ -51,7 +53,7 @@ func (p *Proxy) newRequest(r *http.Request) *request {
 		id = newRequestID()
 		r.Header.Set("X-Request-Id", id)
 	}
-	return &request{settings: p.settings.Load(), sent: uint64(max(r.ContentLength, 0)), log: requestLog{
+	return &request{settings: p.settings.Load(), sent: uint64(max(r.ContentLength, 0)), grpc: isGRPC(r.Header.Get("Content-Type")), log: requestLog{
 		Start: p.cfg.Now(), Source: r.RemoteAddr, Method: r.Method, Host: r.Host,
 		Path: r.URL.RequestURI(), Protocol: r.Proto, RequestID: cutTo(id, maxSentence), Flags: "-",
 	}}
@@ -171,7 +173,10 @@ func (p *Proxy) finishRequest(q *request, w *countingWriter) {
 		l.tell(facts)
 	}
 	p.access.request(p.logForm(), l)
-	x := exchange{Method: l.Method, Code: l.Code, Flags: l.Flags, Duration: l.Duration, Request: q.sent, Response: l.Sent}
+	x := exchange{Method: l.Method, Code: l.Code, Flags: l.Flags, Duration: l.Duration, Request: q.sent, Response: l.Sent, GRPC: q.grpc}
+	if s := cmp.Or(w.Header().Get("Grpc-Status"), w.Header().Get(http.TrailerPrefix+"Grpc-Status")); s != "" {
+		x.Status = parseStatus(s)
+	}
 	if se := p.seriesFor(q, row, &facts); row != nil {
 		p.exchanged(row, se, x)
 	} else {

@@ -199,13 +199,22 @@ func TestTCPOnAPortOfGRPC(t *testing.T) {
 	}
 }
 
-// A client of HTTP/2 whose server goes away without a word is not answered in
-// HTTP/1.
+// A client of HTTP/2 whose server is not reached, or goes away without a word, is
+// not answered in HTTP/1.
 func TestHTTP2IsNotAnsweredInHTTP1(t *testing.T) {
-	m := bothEnds(t, mesh.HTTP, app(t, func(c *net.TCPConn) {}))
-	k := newTalk2()
-	k.get(1)
-	if got, err := call(t, "127.0.0.5", m.client.outboundTo(vip), k.client.String()); strings.Contains(got, "HTTP/1") {
-		t.Errorf("%q, %v", got, err)
+	m := newLab(t, mesh.ModeStrict, echo)
+	dead := listenOn(t, "127.0.0.1")
+	nobody := addrPort(dead.Addr())
+	dead.Close()
+	for name, c := range map[string]mesh.ProxyConfig{
+		"unreachable":                  outboundConfig(nobody, m.server.spiffe, istioMutual(m.server.spiffe), mesh.HTTP),
+		"plaintext to a STRICT server": outboundConfig(m.at, "", mesh.ClientTLS{Mode: mesh.ClientDisable}, mesh.HTTP),
+	} {
+		m.client.apply(c)
+		k := newTalk2()
+		k.get(1)
+		if got, err := call(t, "127.0.0.5", m.client.outboundTo(vip), k.client.String()); got != "" || err == nil {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
 	}
 }

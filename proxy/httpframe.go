@@ -223,10 +223,10 @@ func (m *msgHead) header(line []byte) error {
 	if colon <= 0 || line[colon-1] == ' ' || line[0] == ' ' || line[0] == '\t' {
 		return errFraming
 	}
-	if c := line[0] | 0x20; c != 'c' && c != 't' {
+	if colon != len("content-length") && colon != len("transfer-encoding") {
 		return nil
 	}
-	name, value := line[:colon], bytes.Trim(line[colon+1:], " \t")
+	name, value := line[:colon], trimBlank(line[colon+1:])
 	switch {
 	case fold(name, "content-length"):
 		n, err := strconv.ParseUint(string(value), 10, 63)
@@ -240,9 +240,20 @@ func (m *msgHead) header(line []byte) error {
 		}
 		m.encoding = true
 		last := value[bytes.LastIndexByte(value, ',')+1:]
-		m.chunked = fold(bytes.Trim(last, " \t"), "chunked")
+		m.chunked = fold(trimBlank(last), "chunked")
 	}
 	return nil
+}
+
+// trimBlank takes off what may stand around a value.
+func trimBlank(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+		b = b[1:]
+	}
+	for n := len(b); n > 0 && (b[n-1] == ' ' || b[n-1] == '\t'); n-- {
+		b = b[:n-1]
+	}
+	return b
 }
 
 // chunkSize is the size in a chunk's first line, extensions left aside.

@@ -153,18 +153,19 @@ type (
 	responses struct{ *httpWatch }
 )
 
+var http1 = []byte("HTTP/1.")
+
 func (w requests) begin() { w.started = w.clock() }
 
 func (w requests) start(line []byte) error {
 	if w.preface = string(line) == "PRI * HTTP/2.0"; w.preface {
 		return nil
 	}
-	method, rest, ok := bytes.Cut(line, []byte{' '})
-	version := rest[bytes.LastIndexByte(rest, ' ')+1:]
-	if !ok || !bytes.HasPrefix(version, []byte("HTTP/1.")) || len(w.waiting) >= maxPipelined {
+	method, last := bytes.IndexByte(line, ' '), bytes.LastIndexByte(line, ' ')
+	if method < 0 || !bytes.HasPrefix(line[last+1:], http1) || len(w.waiting) >= maxPipelined {
 		return errFraming
 	}
-	w.method = methodName(method)
+	w.method = methodName(line[:method])
 	return nil
 }
 
@@ -190,10 +191,12 @@ func (w requests) done() {
 func (w responses) begin() {}
 
 func (w responses) start(line []byte) error {
-	proto, rest, _ := bytes.Cut(line, []byte{' '})
-	word, _, _ := bytes.Cut(rest, []byte{' '})
-	w.nextCode = statusCode(string(word))
-	if w.nextCode == 0 || !bytes.HasPrefix(proto, []byte("HTTP/1.")) {
+	rest := line[bytes.IndexByte(line, ' ')+1:]
+	if i := bytes.IndexByte(rest, ' '); i >= 0 {
+		rest = rest[:i]
+	}
+	w.nextCode = statusCode(string(rest))
+	if w.nextCode == 0 || !bytes.HasPrefix(line, http1) {
 		return errFraming
 	}
 	return nil

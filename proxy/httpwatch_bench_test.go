@@ -49,3 +49,45 @@ func BenchmarkHTTPWatch(b *testing.B) {
 		b.Fatalf("saw %d requests of %d", n, b.N)
 	}
 }
+
+// What an idle connection's observer keeps, in bytes, after an exchange.
+func BenchmarkIdleWatch(b *testing.B) {
+	for _, tc := range []struct {
+		name string
+		talk func(o *observer)
+	}{
+		{"http1", func(o *observer) {
+			o.FromClient(request1KB[:100]) // a line in two pieces
+			o.FromClient(request1KB[100:])
+			o.FromUpstream(response1KB)
+		}},
+		{"grpc", func(o *observer) {
+			k := newTalk2()
+			k.call(1, true)
+			k.answer(1, "0")
+			o.FromClient(k.client.take())
+			o.FromUpstream(k.server.take())
+		}},
+	} {
+		b.Run(tc.name, func(b *testing.B) {
+			p, r := benchRow(b, mesh.GRPC)
+			se := p.metrics.identify(r, p.settings.Load())
+			tc.talk(p.observe(r, se))
+			const n = 5000
+			all := make([]*observer, n)
+			for b.Loop() {
+				before := heap()
+				for i := range all {
+					all[i] = p.observe(r, se)
+					tc.talk(all[i])
+				}
+				b.ReportMetric(float64(heap()-before)/n, "B/conn")
+				if o := all[n-1].http; o.requests() != 1 || o.stopped() {
+					b.Fatal("it saw nothing")
+				}
+				clear(all)
+			}
+			b.ReportMetric(0, "ns/op") // says nothing here
+		})
+	}
+}

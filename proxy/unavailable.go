@@ -70,7 +70,7 @@ func hearRequest(w *httpWatch, client *relay.Side) bool {
 				<-hold
 			}
 		}
-		if err != nil || w.stopped() {
+		if err != nil || w.stopped() || w.speaksHTTP2() {
 			break
 		}
 	}
