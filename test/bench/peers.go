@@ -105,7 +105,8 @@ func peers() []peer {
 		{name: direct, does: []door{httpDoor, grpcDoor}, version: nothing, start: func(l *lab) (*pair, error) {
 			return &pair{doors: map[door]string{httpDoor: l.ports.HTTP, grpcDoor: l.ports.GRPC}}, nil
 		}},
-		{name: "hasp", does: []door{httpDoor, fullDoor, warmDoor, grpcDoor}, version: haspVersion, start: hasp("portable")},
+		{name: "hasp", does: []door{httpDoor, fullDoor, warmDoor, grpcDoor}, version: haspVersion, start: hasp("fast")},
+		{name: "hasp-portable", does: []door{httpDoor, fullDoor, warmDoor, grpcDoor}, version: haspVersion, start: hasp("portable")},
 		{name: "haproxy-tcp", does: tcp, version: haproxyVersion, start: haproxyTCP},
 		{name: "haproxy-http", does: http, version: haproxyVersion, start: haproxyHTTP},
 		{name: "nginx-stream", does: tcp, version: nginxVersion, start: nginxStream},

@@ -85,7 +85,7 @@ func command(ctx context.Context, args []string) error {
 	f.StringVar(&o.roots, "roots", "", "`file` of the roots")
 	f.StringVar(&o.self, "self", "", "own SPIFFE `ID`")
 	f.StringVar(&o.peer, "peer", "", "the other side's SPIFFE `ID`")
-	f.StringVar(&o.relay, "relay", "portable", "what moves the bytes")
+	f.StringVar(&o.relay, "relay", "fast", "`what` moves the bytes: fast or portable")
 	f.BoolVar(&o.trunks, "trunks", true, "whether connections may share a handshake")
 	f.StringVar(&o.profile, "profile", "", "`file` for a CPU profile")
 	if err := f.Parse(args); err != nil {
