@@ -258,7 +258,12 @@ func listenOn(t testing.TB, host string) net.Listener {
 // app is a workload: it runs serve for each connection.
 func app(t testing.TB, serve func(*net.TCPConn)) netip.AddrPort {
 	t.Helper()
-	ln := listenOn(t, "127.0.0.1")
+	return appOn(t, listenOn(t, "127.0.0.1"), serve)
+}
+
+// appOn is app on a listener, which ends it when it is closed.
+func appOn(t testing.TB, ln net.Listener, serve func(*net.TCPConn)) netip.AddrPort {
+	t.Helper()
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {

@@ -155,7 +155,7 @@ func TestStrictFactsOfBothEnds(t *testing.T) {
 	}
 	in, out := m.server.row(ended), m.client.row(ended)
 	for _, f := range []mesh.Connection{in, out} {
-		if f.TLS != "1.3" || f.Group != "X25519MLKEM768" || f.ALPN != "istio" || f.Resumed || !f.Allowed || f.Generation != 1 || f.Sent != 4 || f.Received != 4 {
+		if f.TLS != "1.3" || f.Group != "X25519MLKEM768" || f.ALPN != meshProtos(!*portable)[0] || f.Resumed || !f.Allowed || f.Generation != 1 || f.Sent != 4 || f.Received != 4 {
 			t.Errorf("%s: %+v", f.Direction, f)
 		}
 	}

@@ -148,14 +148,14 @@ func TestPostMortemTellsWhatWasShown(t *testing.T) {
 	want := &mesh.Failure{
 		Stage: "handshake", Reason: c.Failure.Reason, Error: c.Failure.Error, At: c.Failure.At,
 		Expected: []string{m.server.spiffe}, Presented: facts(m.server), Own: facts(m.client),
-		TrustDomain: "cluster.local", SNI: sni, Offered: []string{"istio"},
+		TrustDomain: "cluster.local", SNI: sni, Offered: meshProtos(!*portable),
 	}
 	if !reflect.DeepEqual(c.Failure, want) {
 		t.Errorf("client: got  %+v\nwant %+v", c.Failure, want)
 	}
 	want = &mesh.Failure{
 		Stage: "handshake", Reason: "alert", Error: "remote error: tls: bad certificate", ByPeer: true, At: s.Failure.At,
-		Own: facts(m.server), TrustDomain: "cluster.local", SNI: sni, Offered: []string{"istio"},
+		Own: facts(m.server), TrustDomain: "cluster.local", SNI: sni, Offered: meshProtos(!*portable),
 	}
 	if !reflect.DeepEqual(s.Failure, want) {
 		t.Errorf("server: got  %+v\nwant %+v", s.Failure, want)

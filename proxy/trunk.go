@@ -195,14 +195,19 @@ func (ts *trunks) take(key trunkKey) *trunk {
 	return t
 }
 
-// claim takes a given trunk; false when it is not idle any more.
-func (ts *trunks) claim(t *trunk) bool {
+// claim takes a given trunk; false when it is not idle any more. A connection
+// that is to be on it is counted in conns before anybody can close the trunks, and
+// then wait for the connections.
+func (ts *trunks) claim(t *trunk, conns *sync.WaitGroup) bool {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	if !t.idle {
 		return false
 	}
 	ts.drop(t)
+	if conns != nil {
+		conns.Add(1)
+	}
 	return true
 }
 
@@ -228,7 +233,7 @@ func (ts *trunks) drop(t *trunk) {
 }
 
 func (t *trunk) expire() {
-	if t.p.trunks.claim(t) {
+	if t.p.trunks.claim(t, nil) {
 		t.side.Close()
 	}
 }

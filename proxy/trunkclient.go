@@ -63,7 +63,7 @@ func (t *trunk) ask(ctx context.Context, random []byte) byte {
 
 // answered is called with what comes on an idle trunk, or in answer to a hello.
 func (t *trunk) answered(p []byte, err error) {
-	if t.p.trunks.claim(t) { // nobody asked: it is over
+	if t.p.trunks.claim(t, nil) { // nobody asked: it is over
 		t.side.Close()
 		return
 	}

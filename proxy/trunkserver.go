@@ -28,9 +28,15 @@ func readHelloOnTrunk(p []byte) ([]byte, error) {
 // hello is called with what comes on an idle trunk of a server.
 func (t *trunk) hello(b []byte, err error) {
 	p := t.p
-	if !p.trunks.claim(t) {
+	if !p.trunks.claim(t, &p.conns) {
 		return // it is being closed
 	}
+	taken := false
+	defer func() {
+		if !taken {
+			p.conns.Done()
+		}
+	}()
 	var random []byte
 	if err == nil {
 		random, err = readHelloOnTrunk(b)
@@ -49,7 +55,7 @@ func (t *trunk) hello(b []byte, err error) {
 		return
 	}
 	p.facts.poke()
-	p.conns.Add(1)
+	taken = true
 	r.frames.Add(1)
 	p.frame(r, func() { p.inboundOnTrunk(r, t, random) })
 }

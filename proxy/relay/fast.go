@@ -38,6 +38,10 @@ func (f *Fast) Start(client, upstream *Side, m *Meter, o Observer, done func(err
 			p.leave() // the loop has ended meanwhile
 		}
 	}
+	if client.inBand || upstream.inBand { // which nobody else can do
+		go done(&Error{Upstream: upstream.inBand, Op: "read", Err: errNotKept})
+		return
+	}
 	Portable{}.Start(client, upstream, m, o, done)
 }
 
@@ -103,7 +107,7 @@ func (l *loop) take(client, upstream *Side, m *Meter, o Observer, done func(erro
 		if s.tcp != nil {
 			_ = s.tcp.Close() // what it stood for is open by another number
 		}
-		s.conn, s.tcp, s.sock, s.left, s.head, s.loop = nil, nil, nil, nil, nil, p
+		s.conn, s.tcp, s.sock, s.left, s.home, s.head, s.loop = nil, nil, nil, nil, nil, nil, p
 	}
 	return p
 }

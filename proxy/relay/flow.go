@@ -212,6 +212,8 @@ func (f *flow) open(at, n int) (left []byte, moved int, ok bool) {
 				f.refuse(err)
 			}
 			e.answer = e.answer || answer
+		case len(p) == 0 && e.inBand:
+			f.end, e.kept = true, true
 		case len(p) > 0:
 			if hold := f.observe(p); hold != nil {
 				f.hold(hold, bytes.Clone(p))
@@ -226,7 +228,7 @@ func (f *flow) open(at, n int) (left []byte, moved int, ok bool) {
 		}
 		at += size
 	}
-	if f.broke != nil || f.end {
+	if f.broke != nil || f.end && !e.kept {
 		return nil, moved, true
 	}
 	return b[at:], moved, true
@@ -361,14 +363,16 @@ func (f *flow) finish() {
 			return
 		}
 		f.notified = true
-		if !f.dst.say(record.CloseNotify) {
+		if !f.dst.sayEnd() {
 			return // flush comes back
 		}
 	}
 	// A failure here means that the destination is broken, and then the flow that
 	// comes from it says so, or has ended in order before and nobody misses this
 	// end.
-	_ = unix.Shutdown(f.dst.fd, unix.SHUT_WR)
+	if !f.dst.inBand {
+		_ = unix.Shutdown(f.dst.fd, unix.SHUT_WR)
+	}
 	f.dst.shut, f.over = true, true
 	if f.dst.from().over {
 		f.pair.finish()
@@ -384,6 +388,17 @@ func (f *flow) ordered() error {
 		return f.inOrder()
 	}
 	return nil
+}
+
+// sayEnd tells the peer that our stream has ended; false when that is unsent as
+// yet.
+func (e *end) sayEnd() bool {
+	if !e.inBand {
+		return e.say(record.CloseNotify)
+	}
+	f, l := e.to(), e.pair.loop
+	l.segs = l.segs[:0]
+	return f.seal(0, 0) && f.send(0)
 }
 
 // say sends an alert; false when it is unsent as yet.

@@ -61,6 +61,7 @@ type loop struct {
 	mu    sync.Mutex
 	queue []*pair // that have something to tell
 	rung  bool
+	rests map[int]*rest // by descriptor
 	// stopping is set by stop, closed when nothing is taken any more.
 	stopping, closed bool
 }
@@ -114,6 +115,8 @@ func (l *loop) run() {
 				rung = true
 			} else if int(e.Fd) < len(l.ends) && l.ends[e.Fd] != nil {
 				l.ends[e.Fd].ready(e.Events)
+			} else {
+				l.stir(int(e.Fd))
 			}
 		}
 		if again := l.again; len(again) > 0 {
@@ -224,6 +227,7 @@ func (l *loop) end() {
 			e.pair.fail(e, "read", net.ErrClosed)
 		}
 	}
+	l.wakeAll()
 	l.file.Close()
 	unix.Close(l.bell)
 }

@@ -46,6 +46,8 @@ type end struct {
 
 	upstream bool
 	whole    bool // its stream must end with close_notify
+	inBand   bool // or with a record without content
+	kept     bool // which it did
 	// What the socket was found ready for, until it turns out not to be.
 	readable, writable bool
 	hungUp             bool // its stream has ended: reading tells how
@@ -57,7 +59,7 @@ func newPair(l *loop, sides [2]*Side, have [2]*left, m *Meter, o Observer, done 
 	p := &pair{loop: l, meter: m, over: done}
 	for i, s := range sides {
 		h := have[i]
-		p.ends[i] = end{pair: p, side: s, fd: h.fd, in: h.in, out: h.out, raw: stash(h.raw), upstream: i == 1, whole: s.whole, writable: true}
+		p.ends[i] = end{pair: p, side: s, fd: h.fd, in: h.in, out: h.out, raw: stash(h.raw), upstream: i == 1, whole: s.whole, inBand: s.inBand, writable: true}
 		p.flows[i] = flow{pair: p, src: &p.ends[i], dst: &p.ends[1-i], waiting: s.head, end: h.end}
 	}
 	p.flows[0].count, p.flows[1].count = &m.Received, &m.Sent
@@ -199,7 +201,7 @@ func (e *end) leave() {
 	if e.fd < 0 {
 		return
 	}
-	to := &left{fd: e.fd, in: e.in, out: e.out, end: e.from().end && e.in != nil}
+	to := &left{fd: e.fd, in: e.in, out: e.out, end: e.from().end && e.in != nil && !e.kept}
 	if e.raw != nil {
 		to.raw = append([]byte(nil), *e.raw...)
 	}
@@ -220,9 +222,24 @@ func (e *end) leave() {
 // finish ends a relay whose flows have both ended in order.
 func (p *pair) finish() {
 	for i := range p.ends {
-		p.ends[i].close(false)
+		if e := &p.ends[i]; e.kept {
+			e.keep()
+		} else {
+			e.close(false)
+		}
 	}
 	p.end(nil)
+	p.heed()
+}
+
+// keep leaves the side as one that can carry another stream.
+func (e *end) keep() {
+	e.pair.loop.remove(e)
+	e.shut = false
+	e.leave()
+	e.side.mu.Lock()
+	e.side.home = e.pair.loop
+	e.side.mu.Unlock()
 }
 
 // fail ends a relay because of one end.
@@ -234,8 +251,7 @@ func (p *pair) fail(e *end, op string, err error) {
 	p.end(&Error{Upstream: e.upstream, Op: op, Err: err})
 }
 
-// leave gives the sockets back to their sides, which are told what they were
-// asked for meanwhile.
+// leave gives the sockets back to their sides.
 func (p *pair) leave() {
 	for i := range p.ends {
 		e := &p.ends[i]
@@ -244,6 +260,11 @@ func (p *pair) leave() {
 		}
 		e.leave()
 	}
+	p.heed()
+}
+
+// heed has the sides do what the pair was asked for too late.
+func (p *pair) heed() {
 	p.mu.Lock()
 	asks := p.asks
 	p.asks = nil

@@ -19,6 +19,10 @@ type Side struct {
 	tcp  *net.TCPConn
 	loop *pair
 	left *left
+	// home is the loop that left it, when it can carry another stream, and rest
+	// what waits for that there.
+	home *loop
+	rest *rest
 
 	head []byte // bytes that were read already, to be read again
 	// sock is the socket below TLS, or nil; with whole its end must be announced.
@@ -109,6 +113,7 @@ func (s *Side) open() (net.Conn, error) {
 	defer s.mu.Unlock()
 	s.used = true
 	if l := s.left; l != nil {
+		s.wake()
 		s.left = nil
 		var err error
 		if s.conn, s.tcp, err = l.conn(); err != nil {
@@ -146,6 +151,7 @@ func (s *Side) Close() error {
 		s.loop.ask(s, false)
 	}
 	if l := s.left; l != nil {
+		s.wake()
 		s.left = nil
 		l.close(false)
 	}
@@ -167,6 +173,7 @@ func (s *Side) Reset() {
 	case s.loop != nil:
 		s.loop.ask(s, true)
 	case s.left != nil:
+		s.wake()
 		s.left.close(true)
 		s.left = nil
 	case s.tcp != nil:
