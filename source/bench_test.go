@@ -16,11 +16,11 @@ import (
 	"hasp/source"
 )
 
-// city is a cluster: pods with sidecars, in ten namespaces, evenly behind
+// city is a cluster: pods with sidecars, in ten namespaces or more so that one has 50 services, evenly behind
 // services, each namespace STRICT and every third service with a rule.
 func city(pods, services int) *source.Objects {
 	o := &source.Objects{}
-	namespace := func(i int) string { return fmt.Sprintf("ns-%d", i%10) }
+	namespace := func(i int) string { return fmt.Sprintf("ns-%d", i%max(10, services/50)) }
 	for i := range services {
 		app := map[string]string{"app": fmt.Sprintf("app-%d", i)}
 		o.Services = append(o.Services, &corev1.Service{
@@ -78,5 +78,33 @@ func BenchmarkEqual(b *testing.B) {
 		if !w.Equal(again) {
 			b.Fatal("the same objects make another World")
 		}
+	}
+}
+
+// BenchmarkChange: the next World of 50,000 pods behind 10,000 services when one pod
+// is ready no more, or again.
+func BenchmarkChange(b *testing.B) {
+	o := city(50_000, 10_000)
+	builder := source.NewBuilder("")
+	for _, p := range o.Pods {
+		builder.Set(p)
+	}
+	for _, s := range o.Services {
+		builder.Set(s)
+	}
+	last := builder.Build()
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		p := o.Pods[i%len(o.Pods)].DeepCopy()
+		p.Status.Conditions[0].Status = corev1.ConditionFalse
+		if i%2 == 1 {
+			p = o.Pods[(i-1)%len(o.Pods)]
+		}
+		builder.Set(p)
+		next := builder.Build()
+		if last.World.Equal(next.World) {
+			b.Fatal("the change changed nothing")
+		}
+		last = next
 	}
 }

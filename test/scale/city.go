@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"strconv"
 
 	securityapi "istio.io/api/security/v1beta1"
@@ -111,15 +112,23 @@ func address(network, n int) string {
 	return fmt.Sprintf("%d.%d.%d.%d", network, n>>16&255, n>>8&255, n&255)
 }
 
+// servicePort is the one that is called.
+const servicePort = 80
+
+// address that the Service has.
+func (s *service) address() string {
+	return fmt.Sprintf("172.%d.%d.%d", 16+s.number/62500, s.number/250%250, s.number%250+1)
+}
+
 // object of the Service.
 func (s *service) object() *corev1.Service {
-	ip := fmt.Sprintf("172.%d.%d.%d", 16+s.number/62500, s.number/250%250, s.number%250+1)
+	ip := s.address()
 	return &corev1.Service{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: s.name, UID: types.UID("svc-" + s.name)},
 		Spec: corev1.ServiceSpec{ClusterIP: ip, ClusterIPs: []string{ip}, Selector: map[string]string{"app": s.name},
 			IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
-			Ports:      []corev1.ServicePort{{Name: "http", Port: 80}, {Name: "grpc", Port: 9090}}},
+			Ports:      []corev1.ServicePort{{Name: "http", Port: servicePort}, {Name: "grpc", Port: 9090}}},
 	}
 }
 
@@ -144,11 +153,15 @@ func peerAuthentication(namespace, name, app string, mode securityapi.PeerAuthen
 // member is a workload whose proxy is connected.
 type member struct {
 	Node, Identity string
-	Calls          []int // numbers of services
+	Address        string
+	Calls          []int            // numbers of services
+	Services       []netip.AddrPort // where those are
+	Callers        []netip.Addr     // whose proxies have connected to it
 }
 
-// members are spread over all services; half of what one calls is in its own
-// namespace.
+// members are spread over all services. Half of what one calls is in its own
+// namespace, a quarter are the large ones, which everybody knows, and the rest is
+// any. Callers are any pods.
 func (c *city) members(p Plan) []member {
 	var out []member
 	used := map[*service]int{}
@@ -160,20 +173,34 @@ func (c *city) members(p Plan) []member {
 		s := c.services[n]
 		pod := s.pods[used[s]]
 		used[s]++
-		m := member{Node: pod.Namespace + "/" + pod.Name, Identity: mesh.Identity(trustDomain, s.namespace, s.name)}
+		m := member{Node: key(pod), Identity: mesh.Identity(trustDomain, s.namespace, s.name), Address: pod.Status.PodIP}
 		taken := map[int]bool{}
-		home := s.number / perNamespace * perNamespace
-		for len(m.Calls) < p.Calls {
-			to := c.rand.IntN(len(c.services))
-			if len(m.Calls) < p.Calls/2 && len(m.Calls) < min(perNamespace, len(c.services)-home)/2 {
-				to = home + c.rand.IntN(min(perNamespace, len(c.services)-home))
-			}
+		for tries := 0; len(m.Calls) < p.Calls; tries++ {
+			to := c.draw(s, tries)
 			if !taken[to] {
 				taken[to] = true
 				m.Calls = append(m.Calls, to)
+				m.Services = append(m.Services, netip.AddrPortFrom(netip.MustParseAddr(c.services[to].address()), servicePort))
+			}
+			by := c.services[c.draw(s, tries)]
+			if len(m.Callers) < p.Calls {
+				m.Callers = append(m.Callers, netip.MustParseAddr(by.pods[c.rand.IntN(len(by.pods))].Status.PodIP))
 			}
 		}
 		out = append(out, m)
 	}
 	return out
+}
+
+// draw a service that one of a service calls.
+func (c *city) draw(s *service, n int) int {
+	switch home := s.number / perNamespace * perNamespace; {
+	case n > 10*len(c.services): // all that there are, one after the other
+		return n % len(c.services)
+	case n%4 < 2:
+		return home + c.rand.IntN(min(perNamespace, len(c.services)-home))
+	case n%4 == 2:
+		return c.rand.IntN((len(c.services)+largeEvery-1)/largeEvery) * largeEvery
+	}
+	return c.rand.IntN(len(c.services))
 }

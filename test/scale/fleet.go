@@ -24,6 +24,7 @@ type Fleet struct {
 	crew    Crew
 	proxies []*proxy
 	log     *slog.Logger
+	silence func() // ends the reports
 }
 
 // Crew is who they are, and where their control plane is.

@@ -50,6 +50,8 @@ type Plan struct {
 	// Profile is a directory for profiles of the control plane: CPU over the
 	// changes of each kind, and its heap. Empty: none.
 	Profile string `json:"-"`
+	// Brief takes no time to measure.
+	Brief bool `json:"-"`
 }
 
 func command(ctx context.Context, args []string, stdout io.Writer) error {

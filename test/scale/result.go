@@ -21,6 +21,7 @@ type Result struct {
 	Certificates Spread   `json:"certificates"` // all asked at once
 	Start        Storm    `json:"start"`        // all start at once, certificates included
 	Idle         float64  `json:"idle"`         // CPU a second when nothing changes
+	Reports      float64  `json:"reports"`      // CPU a second more when all report
 	Changes      []Change `json:"changes"`
 	Reconnect    Storm    `json:"reconnect"` // all connections break at once
 	Restart      Storm    `json:"restart"`   // all proxies begin anew at once
@@ -104,6 +105,7 @@ func (r *Result) rows() [][2]string {
 		{"all connections break: connected again", storm(r.Reconnect)},
 		{"all proxies begin anew: first configuration", storm(r.Restart)},
 		{"nothing changes", fmt.Sprintf("%.1f ms of CPU a second", r.Idle)},
+		{"all proxies report, each about once a second", fmt.Sprintf("%.1f ms of CPU a second more", r.Reports)},
 	}
 }
 

@@ -17,6 +17,8 @@ const (
 	settle = 250 * time.Millisecond
 	// restFor is how long a mesh in which nothing changes is watched.
 	restFor = 2 * time.Second
+	// reportsFor is how long reports are watched, and waited for before that.
+	reportsFor = 5 * time.Second
 	// checked is how many configurations are compared at the end, at most.
 	checked = 50
 )
@@ -53,7 +55,7 @@ func Run(ctx context.Context, p Plan) (*Result, error) {
 		return nil, err
 	}
 	defer r.fleet.stop()
-	for _, step := range []func(context.Context, string) error{r.read, r.join, r.rest, r.changes, r.reconnect, r.restart, r.check} {
+	for _, step := range []func(context.Context, string) error{r.read, r.join, r.rest, r.changes, r.reports, r.reconnect, r.restart, r.check} {
 		if err := step(ctx, url); err != nil {
 			return nil, err
 		}
@@ -123,19 +125,48 @@ func (r *run) join(ctx context.Context, _ string) error {
 }
 
 // rest: nothing changes.
-func (r *run) rest(ctx context.Context, _ string) error {
-	before, err := r.usage(ctx)
+func (r *run) rest(ctx context.Context, _ string) (err error) {
+	r.idle, err = r.share(ctx, r.watch(restFor))
+	r.result.Idle = r.idle * 1000
+	return err
+}
+
+// reports: all proxies report what they see, as they do all the time.
+func (r *run) reports(ctx context.Context, url string) error {
+	if err := r.fleet.ask(ctx, "Reports", true, &struct{}{}); err != nil {
+		return err
+	}
+	if err := pause(ctx, r.watch(reportsFor)); err != nil { // all have connected
+		return err
+	}
+	used, err := r.share(ctx, r.watch(reportsFor))
 	if err != nil {
 		return err
 	}
+	r.result.Reports = 1000 * (used - r.idle)
+	return r.fleet.ask(ctx, "Reports", false, &struct{}{})
+}
+
+// share of a CPU that the control plane uses.
+func (r *run) share(ctx context.Context, d time.Duration) (float64, error) {
+	before, err := r.usage(ctx)
+	if err != nil {
+		return 0, err
+	}
 	start := time.Now()
-	if err := pause(ctx, restFor); err != nil {
-		return err
+	if err := pause(ctx, d); err != nil {
+		return 0, err
 	}
 	after, err := r.usage(ctx)
-	r.idle = (after.CPU - before.CPU).Seconds() / time.Since(start).Seconds()
-	r.result.Idle = r.idle * 1000
-	return err
+	return (after.CPU - before.CPU).Seconds() / time.Since(start).Seconds(), err
+}
+
+// watch is how long to watch: a moment is enough where nobody reads the figures.
+func (r *run) watch(d time.Duration) time.Duration {
+	if r.plan.Brief {
+		return d / 20
+	}
+	return d
 }
 
 // changes of each kind, one after the other.
@@ -181,7 +212,7 @@ func (r *run) changesOf(ctx context.Context, k kind) (Change, error) {
 		if err := r.plane.ask(ctx, "Acked", AckArgs{seen.Generation, r.plan.Proxies}, &acks); err != nil {
 			return c, err
 		}
-		if err := pause(ctx, settle); err != nil {
+		if err := pause(ctx, r.watch(settle)); err != nil {
 			return c, err
 		}
 		after, err := r.usage(ctx)

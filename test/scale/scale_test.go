@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 // TestRun: a small mesh takes every kind of change, breaks and begins anew, and
 // every proxy ends up with what the objects say.
 func TestRun(t *testing.T) {
-	p := Plan{Services: 100, Workloads: 500, Proxies: 20, Calls: 5, Changes: 2, Seed: 1}
+	p := Plan{Services: 100, Workloads: 500, Proxies: 20, Calls: 5, Changes: 2, Seed: 1, Brief: true}
 	r, err := Run(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
