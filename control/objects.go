@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -33,7 +32,7 @@ const (
 // distribution. It writes only what changed, and returns when ctx ends. Run does
 // it unless Config says StatusByLeader; then one caller at a time may.
 func (c *Control) WriteStatus(ctx context.Context) error {
-	written := map[string]string{} // by object: what was written last
+	written := map[string]saying{} // by object: what was written last
 	ask := askAnyway
 	for {
 		var others <-chan time.Time
@@ -60,8 +59,17 @@ func (c *Control) WriteStatus(ctx context.Context) error {
 	}
 }
 
-// writeStatuses reports whether all proxies are up to date.
-func (c *Control) writeStatuses(ctx context.Context, written map[string]string) bool {
+// saying is what the status of an object says.
+type saying struct {
+	uid             types.UID
+	generation      int64
+	reason, message string
+}
+
+// writeStatuses reports whether all proxies are up to date. What was once
+// acknowledged is not taken back while proxies are behind with something else: a pod
+// that comes would be two writes to every object.
+func (c *Control) writeStatuses(ctx context.Context, written map[string]saying) bool {
 	s := c.current.Load()
 	if s == nil {
 		return true // told before the first World: again after it
@@ -77,15 +85,16 @@ func (c *Control) writeStatuses(ctx context.Context, written map[string]string) 
 		key := o.key()
 		seen[key] = true
 		cond := o.condition(p, s)
-		mark := fmt.Sprint(o.meta.GetUID(), o.meta.GetGeneration(), cond.Status, cond.Message)
-		if written[key] == mark {
+		now, last := saying{o.meta.GetUID(), o.meta.GetGeneration(), cond.Reason, cond.Message}, written[key]
+		before := saying{now.uid, now.generation, acknowledged, last.message}
+		if last == now || last == before && cond.Reason == pending {
 			continue
 		}
 		if err := c.patchStatus(ctx, o, cond); err != nil {
 			c.cfg.Log.Warn("status not written", slog.String("object", key), slog.Any("error", err))
 			continue
 		}
-		written[key] = mark
+		written[key] = now
 	}
 	for key := range written {
 		if !seen[key] {
@@ -106,14 +115,20 @@ func (o statusObject) key() string {
 	return o.kind + " " + o.meta.GetNamespace() + "/" + o.meta.GetName()
 }
 
+// Reasons of the condition when nothing is wrong.
+const (
+	acknowledged = "Acknowledged"
+	pending      = "Pending"
+)
+
 // condition of the object under the current generation.
 // The message counts nobody: every pod that comes would be a write to every
 // object.
 func (o statusObject) condition(p Progress, s *snapshot) metav1.Condition {
-	cond := metav1.Condition{Type: "Reconciled", Status: metav1.ConditionTrue, Reason: "Acknowledged",
+	cond := metav1.Condition{Type: "Reconciled", Status: metav1.ConditionTrue, Reason: acknowledged,
 		Message: "Every connected proxy is up to date."}
 	if p.Behind {
-		cond.Status, cond.Reason, cond.Message = metav1.ConditionFalse, "Pending", "Not every connected proxy is up to date yet."
+		cond.Status, cond.Reason, cond.Message = metav1.ConditionFalse, pending, "Not every connected proxy is up to date yet."
 	}
 	if len(p.Refused) > 0 {
 		cond.Status, cond.Reason, cond.Message = metav1.ConditionFalse, "Refused", strings.Join(p.Refused, "; ")
