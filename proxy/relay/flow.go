@@ -155,7 +155,10 @@ func (f *flow) moveTLS() (more bool) {
 		got, errno := readFD(e.fd, b[n:])
 		f.took(got, len(b)-n, errno)
 		if got == 0 {
-			if f.end && (e.whole || n > 0) {
+			switch {
+			case f.end && n > 0: // as crypto/tls says it
+				f.broke = io.ErrUnexpectedEOF
+			case f.end && e.whole:
 				f.broke = errTruncated
 			}
 			return f.end || f.broke != nil

@@ -490,6 +490,9 @@ func rawOf(p peer) *net.TCPConn {
 	if t, ok := p.(*tls.Conn); ok {
 		return t.NetConn().(*net.TCPConn)
 	}
+	if s, ok := p.(*stranger); ok {
+		return s.TCPConn
+	}
 	return p.(*net.TCPConn)
 }
 
