@@ -27,7 +27,9 @@ const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 // healthAgentForm is how a kubelet's gRPC client names itself; grpc adds its
 // own name.
-var healthAgentForm = regexp.MustCompile(`^(kube-probe/[0-9]{1,4}\.[0-9]{1,4}\+?) grpc-go/[0-9A-Za-z.+-]{1,32}$`)
+var healthAgentForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(kube-probe/[0-9]{1,4}\.[0-9]{1,4}\+?) grpc-go/[0-9A-Za-z.+-]{1,32}$`)
+})
 
 // healthQuestion is a gRPC probe: grpc.health.v1.Health/Check for a service.
 // https://github.com/kubernetes/kubernetes/blob/v1.37.0/pkg/probe/grpc/grpc.go
@@ -148,7 +150,7 @@ func kubeletAgent(ctx context.Context) string {
 	if len(agents) != 1 {
 		return ""
 	}
-	m := healthAgentForm.FindStringSubmatch(agents[0])
+	m := healthAgentForm().FindStringSubmatch(agents[0])
 	if m == nil {
 		return ""
 	}

@@ -11,14 +11,17 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/net/http/httpguts"
 
 	"hasp/mesh"
 )
 
-// agentForm is how a kubelet names itself.
-var agentForm = regexp.MustCompile(`^kube-probe/[0-9]{1,4}\.[0-9]{1,4}\+?$`)
+// agentForm is how a kubelet names itself. Most proxies are never asked.
+var agentForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^kube-probe/[0-9]{1,4}\.[0-9]{1,4}\+?$`)
+})
 
 // httpQuestion is an HTTP probe as it looks on the wire.
 type httpQuestion struct {
@@ -160,7 +163,7 @@ func (q *httpQuestion) added(name string, values []string, dst netip.AddrPort) b
 	case "Host":
 		return q.isHost(v, dst)
 	case "User-Agent":
-		return agentForm.MatchString(v)
+		return agentForm().MatchString(v)
 	case "Accept":
 		return v == "*/*"
 	}

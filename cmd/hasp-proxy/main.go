@@ -95,6 +95,9 @@ func proxyCommand(args []string, names podNames, tighten bool, stdout, stderr io
 	// A second signal kills: stop gives the first one back to the runtime.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	context.AfterFunc(ctx, stop)
+	if tighten {
+		go giveBack(ctx, self{})
+	}
 	return run(ctx, boot, o.options, stdout, stderr)
 }
 

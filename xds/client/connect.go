@@ -35,6 +35,7 @@ func connect(target string, cfg *tls.Config, dial dialFunc, more ...grpc.DialOpt
 		grpc.WithTransportCredentials(credentials.NewTLS(cfg)),
 		grpc.WithContextDialer(dial),
 		grpc.WithNoProxy(),
+		grpc.WithReadBufferSize(0), // TLS has one already
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}))...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", target, err)

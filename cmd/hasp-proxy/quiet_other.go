@@ -1,0 +1,12 @@
+//go:build !linux
+
+package main
+
+import (
+	"errors"
+	"time"
+)
+
+func (self) usage() (time.Duration, int, error) { return 0, 0, errors.ErrUnsupported }
+
+func dropProgram() {}
