@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"time"
 )
@@ -82,6 +83,7 @@ func (k *keeper) look(now time.Time, p process) {
 type self struct{}
 
 func (self) shrink() {
+	runtime.GC() // what pools hold survives one collection, and goes in the next
 	debug.FreeOSMemory()
 	dropProgram()
 }

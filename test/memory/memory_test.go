@@ -1,0 +1,82 @@
+package memory
+
+import (
+	"flag"
+	"net"
+	"testing"
+
+	"hasp/mesh"
+)
+
+var (
+	short  = flag.Int("connections", 20_000, "short connections; a million takes half an hour")
+	silent = flag.Int("silent", 2000, "silent connections at a time")
+)
+
+// TestIdleSidecar: what a sidecar costs that has nothing to do.
+func TestIdleSidecar(t *testing.T) {
+	const most = 13 << 20
+	m := settled(t, single(t, mesh.HTTP))[0]
+	t.Logf("an idle sidecar: %s", m)
+	if m.RSS > most {
+		t.Errorf("an idle sidecar takes %s, want at most %s", mib(m.RSS), mib(most))
+	}
+}
+
+// TestShortConnections: nothing is left of connections that ended. What there is
+// after a quarter of them is tables that are full.
+func TestShortConnections(t *testing.T) {
+	p := newPair(t, mesh.TCP)
+	first := *short / 4
+	p.short(t, first)
+	var heap [2]int
+	before := settled(t, p.both()...)
+	for i, s := range p.both() {
+		heap[i] = s.heap(t)
+	}
+	p.short(t, *short-first)
+	for i, after := range settled(t, p.both()...) {
+		s := p.both()[i]
+		live := s.heap(t)
+		t.Logf("%s after %d connections: %s, heap %s; after %d: %s, heap %s",
+			s.name, first, before[i], mib(heap[i]), *short, after, mib(live))
+		if live > heap[i]+heap[i]/20+256<<10 {
+			t.Errorf("%s: %s are live in the heap, were %s", s.name, mib(live), mib(heap[i]))
+		}
+		if after.RSS > before[i].RSS+before[i].RSS/20+2<<20 {
+			t.Errorf("%s: takes %s, took %s", s.name, mib(after.RSS), mib(before[i].RSS))
+		}
+	}
+}
+
+// TestSilentConnections: what a connection costs a pair that says nothing.
+func TestSilentConnections(t *testing.T) {
+	p := newPair(t, mesh.HTTP)
+	p.short(t, 100) // buffers and tables that are there once
+	before := settled(t, p.both()...)
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	for range *silent {
+		c, err := p.dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	sum := 0.0
+	for i, during := range settled(t, p.both()...) {
+		kib := float64(during.RSS-before[i].RSS) / 1024 / float64(*silent)
+		t.Logf("%s: %s, with %d silent connections %s: %.1f KiB each", p.both()[i].name, before[i], *silent, during, kib)
+		sum += kib
+	}
+	t.Logf("a silent connection of the pair: %.1f KiB", sum)
+	for _, c := range conns { // they live
+		if err := say(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
