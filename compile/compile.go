@@ -7,6 +7,7 @@ package compile
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -35,18 +36,35 @@ type Compiler struct {
 
 	mu       sync.Mutex
 	outbound map[string]mesh.Outbound // by audience
+	parts    map[partKey]*Part
+	places   func() *places
 }
 
 // New is a compiler of a World, which must not change any more.
 func New(w *world.World) *Compiler {
-	return &Compiler{w: w, outbound: map[string]mesh.Outbound{}, peers: sync.OnceValue(func() []mesh.Peer { return peers(w) })}
+	return &Compiler{
+		w: w, outbound: map[string]mesh.Outbound{}, peers: sync.OnceValue(func() []mesh.Peer { return peers(w) }),
+		parts: map[partKey]*Part{}, places: sync.OnceValue(func() *places { return newPlaces(w) }),
+	}
 }
 
 // For is the configuration of the proxy beside (or, for a gateway, that is) the
 // workload, as one of many: parts of it are shared and must not be changed.
 func (c *Compiler) For(wl *mesh.Workload) (*mesh.ProxyConfig, []Diagnostic) {
+	cfg := c.own(wl)
+	if wl.Role == mesh.RoleGateway {
+		return cfg, gateway(c.w, wl, cfg)
+	}
+	cfg.Inbound = inbound(c.w, wl)
+	cfg.Outbound = c.outboundOf(wl)
+	cfg.Peers = c.peers()
+	return cfg, nil
+}
+
+// own is what a configuration says of the proxy itself.
+func (c *Compiler) own(wl *mesh.Workload) *mesh.ProxyConfig {
 	w := c.w
-	cfg := &mesh.ProxyConfig{
+	return &mesh.ProxyConfig{
 		Generation:  w.Generation,
 		Node:        wl.Key(),
 		Identity:    wl.Identity(w.Mesh.TrustDomain),
@@ -56,18 +74,16 @@ func (c *Compiler) For(wl *mesh.Workload) (*mesh.ProxyConfig, []Diagnostic) {
 		MinTLS:      w.Mesh.MinTLS,
 		Settings:    settings(w.Mesh),
 	}
-	if wl.Role == mesh.RoleGateway {
-		return cfg, gateway(w, wl, cfg)
-	}
-	cfg.Inbound = inbound(w, wl)
-	cfg.Outbound = c.outboundOf(wl)
-	cfg.Peers = c.peers()
-	return cfg, nil
+}
+
+// audience of a workload: all of one are told the same about every service.
+func (c *Compiler) audience(wl *mesh.Workload) string {
+	return strings.Join(append(policy.RulesSelecting(c.w, wl), wl.Namespace, string(wl.Role)), " ")
 }
 
 // outboundOf is what the workload's audience may call and how.
 func (c *Compiler) outboundOf(wl *mesh.Workload) mesh.Outbound {
-	audience := strings.Join(append(policy.RulesSelecting(c.w, wl), wl.Namespace, string(wl.Role)), " ")
+	audience := c.audience(wl)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out, known := c.outbound[audience]
@@ -167,15 +183,20 @@ func peers(w *world.World) []mesh.Peer {
 			continue
 		}
 		for _, a := range wl.Addresses {
-			p := mesh.Peer{Addr: a, Workload: wl.Key(), Sidecar: wl.Role != mesh.RoleNone, Names: wl.Names()}
-			if p.Sidecar {
-				p.Identity = wl.Identity(w.Mesh.TrustDomain)
-			}
-			out = append(out, p)
+			out = append(out, peer(w, wl, a))
 		}
 	}
-	slices.SortFunc(out, func(a, b mesh.Peer) int { return a.Addr.Compare(b.Addr) })
+	slices.SortStableFunc(out, func(a, b mesh.Peer) int { return a.Addr.Compare(b.Addr) })
 	return slices.CompactFunc(out, func(a, b mesh.Peer) bool { return a.Addr == b.Addr })
+}
+
+// peer is one address of a workload.
+func peer(w *world.World, wl *mesh.Workload, a netip.Addr) mesh.Peer {
+	p := mesh.Peer{Addr: a, Workload: wl.Key(), Sidecar: wl.Role != mesh.RoleNone, Names: wl.Names()}
+	if p.Sidecar {
+		p.Identity = wl.Identity(w.Mesh.TrustDomain)
+	}
+	return p
 }
 
 // clusterName is Istio's: outbound|PORT|SUBSET|HOST.

@@ -26,13 +26,17 @@ func outbound(w *world.World, wl *mesh.Workload) mesh.Outbound {
 			out.Listeners = append(out.Listeners, listeners(s, c)...)
 		}
 	}
+	sortOutbound(&out)
+	// Two headless services may pick the same pods: the first name keeps the address.
+	out.Listeners = slices.CompactFunc(out.Listeners, func(a, b mesh.Listener) bool { return a.Addr == b.Addr && a.Port == b.Port })
+	return out
+}
+
+func sortOutbound(out *mesh.Outbound) {
 	slices.SortFunc(out.Clusters, func(a, b mesh.Cluster) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortStableFunc(out.Listeners, func(a, b mesh.Listener) int {
 		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port))
 	})
-	// Two headless services may pick the same pods: the first name keeps the address.
-	out.Listeners = slices.CompactFunc(out.Listeners, func(a, b mesh.Listener) bool { return a.Addr == b.Addr && a.Port == b.Port })
-	return out
 }
 
 // visibleServices puts the namespace's own services first, so that they win a

@@ -80,7 +80,10 @@ type Config struct {
 	Witness Witness
 	// Scope is how much of the cluster is read; the zero value is all of it.
 	Scope source.Scope
-	Log   *slog.Logger
+	// OnDemand is from how many services on (or four times as many workloads) a proxy
+	// is told only of what it asks for; 0 is 500, and less than 0 never.
+	OnDemand int
+	Log      *slog.Logger
 }
 
 // Credentials are a certificate with its key and the roots that peers are
@@ -119,6 +122,8 @@ type snapshot struct {
 	read       func() *source.Objects
 	configured *source.Objects
 	compiler   *compile.Compiler
+	onDemand   bool
+	changes    []*compile.Changes // of the last generations, this one's last
 	problems   []source.Problem
 	// unserved is what gateways leave out.
 	unserved []compile.Diagnostic
@@ -267,12 +272,13 @@ func (c *Control) rebuild() {
 	for _, p := range problems {
 		c.cfg.Log.Warn("not used", slog.String("object", p.Object.String()), slog.String("why", p.Message))
 	}
-	compiler := compile.New(w)
-	unserved := unservedBy(w, compiler)
+	s := c.follow(w)
+	unserved := unservedBy(w, s.compiler)
 	for _, d := range unserved {
 		c.cfg.Log.Warn("not served", slog.String("object", d.Object.String()), slog.String("why", d.Message))
 	}
-	c.current.Store(&snapshot{w, built.Objects, built.Configured, compiler, problems, unserved, written})
+	s.read, s.configured, s.problems, s.unserved, s.objects = built.Objects, built.Configured, problems, unserved, written
+	c.current.Store(s)
 	c.timings.built(next, since, time.Now())
 	if configured {
 		c.timeline.compare(built.Configured, next, time.Now())
@@ -308,23 +314,32 @@ func signal(c chan struct{}) {
 // ConfigFor is what the xDS server asks for a proxy: the configuration of its
 // own workload, and only if its certificate is that workload's.
 func (c *Control) ConfigFor(node string, peer spiffeid.ID) (*mesh.ProxyConfig, error) {
+	s, wl, err := c.admit(node, peer)
+	if err != nil {
+		return nil, err
+	}
+	cfg, _ := s.compiler.For(wl)
+	return cfg, nil
+}
+
+// admit finds the workload whose configuration peer may have.
+func (c *Control) admit(node string, peer spiffeid.ID) (*snapshot, *mesh.Workload, error) {
 	s := c.current.Load()
 	if s == nil {
-		return nil, errUnread
+		return nil, nil, errUnread
 	}
 	w := s.world
 	wl := w.Workload(node)
 	if wl == nil {
-		return nil, fmt.Errorf("%w: there is no workload %s", server.ErrNotFound, node)
+		return nil, nil, fmt.Errorf("%w: there is no workload %s", server.ErrNotFound, node)
 	}
 	if id := wl.Identity(w.Mesh.TrustDomain); id != peer.String() {
-		return nil, fmt.Errorf("%w: %s may not have the configuration of %s, whose identity is %s", server.ErrDenied, peer, node, id)
+		return nil, nil, fmt.Errorf("%w: %s may not have the configuration of %s, whose identity is %s", server.ErrDenied, peer, node, id)
 	}
 	if wl.Role == mesh.RoleNone {
-		return nil, fmt.Errorf("%w: workload %s is outside the mesh (no sidecar)", server.ErrDenied, node)
+		return nil, nil, fmt.Errorf("%w: workload %s is outside the mesh (no sidecar)", server.ErrDenied, node)
 	}
-	cfg, _ := s.compiler.For(wl)
-	return cfg, nil
+	return s, wl, nil
 }
 
 // Addresses are the virtual addresses of the services that are not Kubernetes'

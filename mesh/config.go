@@ -27,6 +27,11 @@ type ProxyConfig struct {
 	Gateway  []Server `json:"gateway,omitempty"` // role gateway only
 	Secrets  []Secret `json:"secrets,omitempty"` // what Gateway refers to
 	Peers    []Peer   `json:"peers,omitempty"`   // by Addr
+
+	// OnDemand: of listeners with an address, of their clusters and of the peers
+	// there are only those that the proxy asked for. What it did not ask for is
+	// unknown, which is not the same as absent.
+	OnDemand bool `json:"onDemand,omitempty"`
 }
 
 // Inbound is how the proxy treats callers of its workload.

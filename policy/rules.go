@@ -93,6 +93,14 @@ func RulesSelecting(w *world.World, client *mesh.Workload) []string {
 	return out
 }
 
+// Ruled reports whether any DestinationRule covers a service, be it for one client
+// alone. All clients speak alike to one that none covers.
+func Ruled(w *world.World, svc *mesh.Service) bool {
+	return slices.ContainsFunc(w.DestinationRules, func(r *networking.DestinationRule) bool {
+		return hostMatches(ruleHost(r.Spec.GetHost(), r.Namespace), svc.Hostname)
+	})
+}
+
 // place is the step at which the lookup meets a rule, or why it never does.
 func (l lookup) place(c candidate) (step int, why string) {
 	ns, exportTo := c.rule.Namespace, c.rule.Spec.GetExportTo()

@@ -39,7 +39,9 @@ func (e *encoder) clusterResources() error {
 		if err := e.cluster(c); err != nil {
 			return err
 		}
-		e.clusters[c.Name] = true
+		if e.clusters != nil {
+			e.clusters[c.Name] = true
+		}
 	}
 	return nil
 }
@@ -50,7 +52,7 @@ func reserved(name string) bool {
 	case passthroughName, blackHoleName, inboundAnyName, PeersName:
 		return true
 	}
-	return strings.HasPrefix(name, inboundPrefix)
+	return strings.HasPrefix(name, inboundPrefix) || strings.HasPrefix(name, peerPrefix)
 }
 
 func (e *encoder) cluster(c mesh.Cluster) error {
@@ -104,21 +106,6 @@ func (e *encoder) originalDst(name string, inbound bool) *clusterv3.Cluster {
 		m.UpstreamBindConfig = &corev3.BindConfig{SourceAddress: socketAddress("127.0.0.6", 0).GetSocketAddress()}
 	}
 	return m
-}
-
-// EndpointNames are the names of the endpoint resources that the clusters among
-// r refer to, sorted, with the peers'. Clusters that cannot be read are left
-// out: Decode names them.
-func EndpointNames(r Resources) []string {
-	names := []string{PeersName}
-	for name, res := range r[ClusterType] {
-		m := new(clusterv3.Cluster)
-		if !reserved(name) && res.Body.UnmarshalTo(m) == nil && m.GetType() != clusterv3.Cluster_STRICT_DNS {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
 }
 
 func (d *decoder) clusters() error {

@@ -73,6 +73,10 @@ func (g gen) config() *mesh.ProxyConfig {
 	slices.SortStableFunc(c.Peers, func(a, b mesh.Peer) int {
 		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Workload, b.Workload))
 	})
+	if c.Role == mesh.RoleSidecar && g.IntN(3) == 0 {
+		c.OnDemand = true
+		c.Peers = slices.CompactFunc(c.Peers, func(a, b mesh.Peer) bool { return a.Addr == b.Addr })
+	}
 	c.Outbound.AllowAny = g.yes()
 	for i := range g.IntN(5) {
 		c.Outbound.Clusters = append(c.Outbound.Clusters, g.cluster(i))

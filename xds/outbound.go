@@ -15,15 +15,12 @@ import (
 // anyAddress in the name and address of a listener stands for all addresses.
 const anyAddress = "0.0.0.0"
 
-// outbound makes virtualOutbound, where captured connections arrive, and one
-// listener that is bound to no port for each address it hands them to.
-func (e *encoder) outbound() error {
-	if err := e.passthrough(); err != nil {
-		return err
-	}
+// listeners makes one that is bound to no port for each address that
+// virtualOutbound, where captured connections arrive, hands them to.
+func (e *encoder) listeners() error {
 	for _, l := range e.c.Outbound.Listeners {
 		name := listenerName(l.Addr, l.Port)
-		if !e.clusters[l.Cluster] {
+		if e.clusters != nil && !e.clusters[l.Cluster] {
 			return fmt.Errorf("listener %s: there is no cluster %q", name, l.Cluster)
 		}
 		if l.Addr.IsValid() && (l.Addr.IsUnspecified() || l.Addr.Zone() != "") {

@@ -19,6 +19,7 @@ type proxyLayer struct {
 	Role        mesh.Role  `json:"role,omitempty"`
 	MinTLS      string     `json:"minTLS,omitempty"`
 	Names       mesh.Names `json:"names,omitzero"`
+	OnDemand    bool       `json:"onDemand,omitempty"`
 	// Settings stand here for our proxy. To an Envoy, access_log and
 	// connect_timeout of the other resources say the same, and Decode sees to it
 	// that they do.
@@ -29,7 +30,7 @@ type proxyLayer struct {
 
 // proxy is the last step: the digest seals what the others made.
 func (e *encoder) proxy() error {
-	l := proxyLayer{e.c.Node, e.c.Identity, e.c.TrustDomain, e.c.Role, e.c.MinTLS, e.c.Names, e.c.Settings, e.out.digest()}
+	l := proxyLayer{e.c.Node, e.c.Identity, e.c.TrustDomain, e.c.Role, e.c.MinTLS, e.c.Names, e.c.OnDemand, e.c.Settings, e.out.digest()}
 	if err := l.check(); err != nil {
 		return err
 	}
@@ -44,6 +45,9 @@ func (e *encoder) proxy() error {
 func (l *proxyLayer) check() error {
 	if l.Role != mesh.RoleSidecar && l.Role != mesh.RoleGateway {
 		return fmt.Errorf("%s %q: role %q is not supported", short(RuntimeType), ProxyName, l.Role)
+	}
+	if l.OnDemand && l.Role != mesh.RoleSidecar {
+		return fmt.Errorf("%s %q: onDemand is not supported for role %q", short(RuntimeType), ProxyName, l.Role)
 	}
 	if l.MinTLS != "" && l.MinTLS != "1.2" && l.MinTLS != "1.3" {
 		return fmt.Errorf("%s %q: minTLS %q is not supported", short(RuntimeType), ProxyName, l.MinTLS)
@@ -72,7 +76,7 @@ func (d *decoder) proxy() error {
 		return err
 	}
 	d.c.Node, d.c.Identity, d.c.TrustDomain, d.c.Role, d.c.MinTLS = l.Node, l.Identity, l.TrustDomain, l.Role, l.MinTLS
-	d.c.Names, d.c.Settings = l.Names, l.Settings
+	d.c.Names, d.c.OnDemand, d.c.Settings = l.Names, l.OnDemand, l.Settings
 	return nil
 }
 

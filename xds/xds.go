@@ -14,6 +14,10 @@
 // them: the Runtime "hasp.proxy" says who the proxy is and which resources make
 // up one configuration (see [Complete]); the ClusterLoadAssignment "hasp.peers"
 // lists the addresses of the mesh.
+//
+// A proxy of ours says that it can be told on demand (see [OnDemand]). It then is
+// not sent the listener of every address and the peers in one list, but the
+// listeners ADDR_PORT and peers hasp.peers/ADDR whose names it subscribes to.
 package xds
 
 import (
@@ -42,6 +46,9 @@ var Types = []string{SecretType, ClusterType, EndpointType, ListenerType, RouteT
 const (
 	ProxyName = "hasp.proxy" // the Runtime
 	PeersName = "hasp.peers" // the ClusterLoadAssignment
+	// peerPrefix and an address name the ClusterLoadAssignment of one peer, for a
+	// proxy that is told on demand.
+	peerPrefix = PeersName + "/"
 
 	inboundName     = "virtualInbound"
 	outboundName    = "virtualOutbound"
@@ -64,11 +71,31 @@ const (
 //
 // The generation is not in it. Of the TLS settings of a cluster only those
 // travel which its mode uses, and of the secrets only those a server names.
-func Encode(c *mesh.ProxyConfig) (Resources, error) {
-	e := encoder{c: c, out: Resources{}, clusters: map[string]bool{}}
-	for _, step := range []func() error{
-		e.secrets, e.clusterResources, e.peers, e.inbound, e.outbound, e.gateway, e.proxy,
-	} {
+func Encode(c *mesh.ProxyConfig) (Resources, error) { return EncodeWith(c) }
+
+// EncodeWith is Encode of a configuration that has, besides what is in c, parts that
+// [EncodePart] made.
+func EncodeWith(c *mesh.ProxyConfig, parts ...Resources) (Resources, error) {
+	e := newEncoder(c)
+	return e.run(e.secrets, e.clusterResources, e.peers, e.inbound, e.passthrough, e.listeners, e.gateway,
+		func() error { return e.include(parts) }, e.proxy)
+}
+
+// EncodePart writes the clusters, the listeners of addresses and the peers of c and
+// nothing else, for many proxies that are told on demand and agree about them. A
+// listener's cluster may be in another part.
+func EncodePart(c *mesh.ProxyConfig) (Resources, error) {
+	e := newEncoder(c)
+	e.clusters = nil
+	return e.run(e.clusterResources, e.peerResources, e.listeners)
+}
+
+func newEncoder(c *mesh.ProxyConfig) *encoder {
+	return &encoder{c: c, out: Resources{}, clusters: map[string]bool{}}
+}
+
+func (e *encoder) run(steps ...func() error) (Resources, error) {
+	for _, step := range steps {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("xds: %w", err)
 		}
@@ -80,7 +107,22 @@ func Encode(c *mesh.ProxyConfig) (Resources, error) {
 type encoder struct {
 	c        *mesh.ProxyConfig
 	out      Resources
-	clusters map[string]bool // the names that may be referred to
+	clusters map[string]bool // the names that may be referred to; nil: any
+}
+
+// include resources that were made before.
+func (e *encoder) include(parts []Resources) error {
+	for _, part := range parts {
+		for kind, resources := range part {
+			for name, res := range resources {
+				if have, ok := e.out[kind][name]; ok && have.Version != res.Version {
+					return fmt.Errorf("two of the name %s %q", short(kind), name)
+				}
+				e.out.Set(kind, name, res)
+			}
+		}
+	}
+	return nil
 }
 
 func (e *encoder) add(kind, name string, m message) error {

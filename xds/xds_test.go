@@ -73,7 +73,7 @@ func TestReferredNames(t *testing.T) {
 			t.Fatal(err)
 		}
 		for kind, referred := range map[string][]string{
-			xds.EndpointType: xds.EndpointNames(r), xds.RouteType: xds.RouteNames(r), xds.SecretType: xds.SecretNames(r),
+			xds.RouteType: xds.RouteNames(r), xds.SecretType: xds.SecretNames(r),
 		} {
 			for _, name := range r.Names(kind) {
 				found := false

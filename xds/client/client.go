@@ -37,6 +37,9 @@ type Config struct {
 	// Dial opens the TCP connection; nil is a plain dialer.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	Log  *slog.Logger
+	// Demand, if not nil, is what the proxy asks for where the mesh is too large to be
+	// told whole; ProxyConfig.OnDemand says whether it is.
+	Demand *Demand
 	// OnConfig takes a new configuration in use. Its error is a NACK, and it
 	// must then go on with the one before. It is called from one goroutine.
 	OnConfig func(*mesh.ProxyConfig) error
@@ -49,6 +52,10 @@ type Client struct {
 
 	staged  xds.Resources // as the control plane believes we have them
 	applied string        // version of hasp.proxy that OnConfig took
+	// onDemand: the configuration that OnConfig took is. Absent is what was asked for
+	// and is not there, by type and name.
+	onDemand bool
+	absent   map[string]map[string]bool
 
 	mu     sync.Mutex
 	status Status
@@ -72,7 +79,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Dial == nil {
 		cfg.Dial = plainDial
 	}
-	return &Client{cfg: cfg, wait: maxWait, staged: xds.Resources{}}, nil
+	return &Client{cfg: cfg, wait: maxWait, staged: xds.Resources{}, absent: map[string]map[string]bool{}}, nil
 }
 
 // Run connects, and again whenever the stream ends, until ctx ends, which is
@@ -103,4 +110,7 @@ func (c *Client) set(f func(*Status)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f(&c.status)
+	if c.cfg.Demand != nil {
+		c.cfg.Demand.setConnected(c.status.Connected)
+	}
 }

@@ -35,6 +35,7 @@ type session struct {
 	*Client
 	out        *queue
 	names      map[string]map[string]bool // subscribed by name, by type
+	leaving    map[string]map[string]bool // given up, and not gone yet, by type
 	held       []held                     // responses not answered yet
 	generation uint64
 	first      bool // the node is still to be said
@@ -58,7 +59,7 @@ func (c *Client) stream(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the stream: %w", err)
 	}
-	s := &session{Client: c, out: newQueue(), names: map[string]map[string]bool{}, first: true}
+	s := &session{Client: c, out: newQueue(), names: map[string]map[string]bool{}, leaving: map[string]map[string]bool{}, first: true}
 	s.subscribeAll()
 	in := make(chan *discovery.DeltaDiscoveryResponse)
 	g, ctx := errgroup.WithContext(ctx)
@@ -88,6 +89,10 @@ func (s *session) loop(ctx context.Context, in <-chan *discovery.DeltaDiscoveryR
 	defer cancel()
 	timer := time.NewTimer(stalled)
 	defer timer.Stop()
+	var demand <-chan struct{}
+	if s.cfg.Demand != nil {
+		demand = s.cfg.Demand.news
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -98,40 +103,48 @@ func (s *session) loop(ctx context.Context, in <-chan *discovery.DeltaDiscoveryR
 				return err
 			}
 			timer.Reset(stalled)
+		case <-demand:
+			s.subscribe(demanded...)
+			s.answerDemand()
 		case <-timer.C:
 			s.stalled()
 		}
 	}
 }
 
-// subscribeAll asks for all listeners and clusters, and by name for what we
-// know to be referred to, telling which versions we have.
+// subscribeAll asks for all listeners, endpoints and clusters, which is all of the
+// mesh or what everybody has of it, for what else is wanted on demand, and by name
+// for what we know to be referred to, telling which versions we have. What is wanted
+// on demand comes first: see [xds.OnDemand].
 func (s *session) subscribeAll() {
-	for _, kind := range []string{xds.ClusterType, xds.ListenerType} {
-		s.send(&discovery.DeltaDiscoveryRequest{TypeUrl: kind, InitialResourceVersions: s.versions(kind)})
-	}
-	s.subscribe(xds.EndpointType, xds.RouteType, xds.SecretType, xds.RuntimeType)
+	s.subscribe(demanded...)
+	s.send(&discovery.DeltaDiscoveryRequest{TypeUrl: xds.ClusterType, InitialResourceVersions: s.versions(xds.ClusterType)})
+	s.subscribe(xds.RouteType, xds.SecretType, xds.RuntimeType)
 }
 
-// subscribe follows the references of what is staged. A first request without
-// names would ask for everything, so there is none until there are names.
+// demanded are the types of what can be asked for on demand, in the order in which
+// they are asked for.
+var demanded = []string{xds.ListenerType, xds.EndpointType}
+
+// subscribe follows the references of what is staged, and the proxy's demand. A
+// first request without names would ask for everything, so there is none until there
+// are names.
 func (s *session) subscribe(kinds ...string) {
 	for _, kind := range kinds {
-		want := map[string]bool{}
-		for _, name := range referred(kind, s.staged) {
-			want[name] = true
-		}
+		want := s.wanted(kind)
 		have, again := s.names[kind]
 		req := &discovery.DeltaDiscoveryRequest{TypeUrl: kind}
 		for name := range want {
-			if !have[name] {
+			if s.leaving[kind][name] {
+				delete(want, name) // until it is gone, an answer could be to either
+			} else if !have[name] {
 				req.ResourceNamesSubscribe = append(req.ResourceNamesSubscribe, name)
 			}
 		}
 		for name := range have {
 			if !want[name] {
 				req.ResourceNamesUnsubscribe = append(req.ResourceNamesUnsubscribe, name)
-				delete(s.staged[kind], name)
+				s.giveUp(kind, name)
 			}
 		}
 		if len(req.ResourceNamesSubscribe)+len(req.ResourceNamesUnsubscribe) == 0 {
@@ -145,16 +158,78 @@ func (s *session) subscribe(kinds ...string) {
 	}
 }
 
-func referred(kind string, r xds.Resources) []string {
+// wanted are the names of a type to subscribe to.
+func (s *session) wanted(kind string) map[string]bool {
+	want := map[string]bool{}
 	switch kind {
-	case xds.EndpointType:
-		return xds.EndpointNames(r)
+	case xds.RuntimeType:
+		want[xds.ProxyName] = true
 	case xds.RouteType:
-		return xds.RouteNames(r)
+		for _, name := range xds.RouteNames(s.staged) {
+			want[name] = true
+		}
 	case xds.SecretType:
-		return xds.SecretNames(r)
+		for _, name := range xds.SecretNames(s.staged) {
+			want[name] = true
+		}
+	default:
+		if s.onDemand {
+			want = s.cfg.Demand.wanted(kind)
+		}
+		want[wildcard] = true
 	}
-	return []string{xds.ProxyName}
+	return want
+}
+
+const wildcard = "*"
+
+// giveUp a name. What was asked for on demand is told to be gone afterwards, if it
+// was there; nobody tells so of anything else.
+func (s *session) giveUp(kind, name string) {
+	delete(s.absent[kind], name)
+	switch {
+	case !slices.Contains(demanded, kind):
+		delete(s.staged[kind], name)
+	case s.onDemand:
+		if _, there := s.staged[kind][name]; there {
+			put(s.leaving, kind, name)
+		}
+	}
+}
+
+// gone takes note that a resource is not there, and reports whether it was given up.
+func (s *session) gone(kind, name string) bool {
+	delete(s.staged[kind], name)
+	if s.leaving[kind][name] {
+		delete(s.leaving[kind], name)
+		return true
+	}
+	if s.names[kind][name] {
+		put(s.absent, kind, name)
+	}
+	return false
+}
+
+func put(in map[string]map[string]bool, kind, name string) {
+	if in[kind] == nil {
+		in[kind] = map[string]bool{}
+	}
+	in[kind][name] = true
+}
+
+// answerDemand tells the proxy which of its questions are answered, once what is
+// staged is what is in force.
+func (s *session) answerDemand() {
+	if s.cfg.Demand == nil || s.applied == "" || s.applied != s.staged[xds.RuntimeType][xds.ProxyName].Version {
+		return
+	}
+	if complete, err := xds.Complete(s.staged); err != nil || !complete {
+		return
+	}
+	s.cfg.Demand.answer(func(kind, name string) bool {
+		_, there := s.staged[kind][name]
+		return !s.onDemand || s.names[kind][name] && (there || s.absent[kind][name])
+	})
 }
 
 func (s *session) versions(kind string) map[string]string {
@@ -168,6 +243,9 @@ func (s *session) versions(kind string) map[string]string {
 func (s *session) send(req *discovery.DeltaDiscoveryRequest) {
 	if s.first {
 		req.Node = &corev3.Node{Id: s.cfg.Node, UserAgentName: "hasp-proxy"}
+		if s.cfg.Demand != nil {
+			req.Node.ClientFeatures = []string{xds.OnDemand}
+		}
 		s.first = false
 	}
 	s.out.put(req)
@@ -183,9 +261,11 @@ func (s *session) response(resp *discovery.DeltaDiscoveryResponse) error {
 	}
 	for _, res := range resp.GetResources() {
 		s.staged.Set(kind, res.GetName(), xds.Resource{Version: res.GetVersion(), Body: res.GetResource()})
+		delete(s.absent[kind], res.GetName())
 	}
+	free := false // to ask again for what was given up
 	for _, name := range resp.GetRemovedResources() {
-		delete(s.staged[kind], name)
+		free = s.gone(kind, name) || free
 	}
 	if g, err := strconv.ParseUint(resp.GetSystemVersionInfo(), 10, 64); err == nil {
 		s.generation = g
@@ -197,17 +277,18 @@ func (s *session) response(resp *discovery.DeltaDiscoveryResponse) error {
 		return errors.New("too many responses that do not make up a configuration")
 	}
 	s.held = append(s.held, held{kind, resp.GetNonce()})
-	switch kind {
-	case xds.ClusterType:
-		s.subscribe(xds.EndpointType)
-	case xds.ListenerType:
+	if kind == xds.ListenerType {
 		s.subscribe(xds.RouteType, xds.SecretType)
+	}
+	if free {
+		s.subscribe(kind)
 	}
 	switch complete, err := xds.Complete(s.staged); {
 	case err != nil:
 		s.answer(err)
 	case complete:
 		s.answer(s.apply())
+		s.answerDemand()
 	}
 	return nil
 }
@@ -223,10 +304,20 @@ func (s *session) apply() error {
 		return err
 	}
 	cfg.Generation = s.generation
+	turns := cfg.OnDemand != s.onDemand
+	if cfg.OnDemand && s.cfg.Demand == nil {
+		return errors.New("xds: told on demand, which nobody asked for")
+	}
+	if turns && cfg.OnDemand {
+		s.cfg.Demand.again() // answers to questions of long ago
+	}
 	if err := s.cfg.OnConfig(cfg); err != nil {
 		return err
 	}
-	s.applied = version
+	s.applied, s.onDemand = version, cfg.OnDemand
+	if turns {
+		s.subscribe(demanded...)
+	}
 	s.set(func(st *Status) { st.Generation, st.AppliedAt = cfg.Generation, time.Now() })
 	return nil
 }

@@ -26,6 +26,7 @@ type delta struct {
 type deltaType struct {
 	names map[string]bool   // subscribed, perhaps with the wildcard
 	has   map[string]string // versions the proxy was sent or came with
+	due   []string          // names asked for on demand, to be answered with the next push
 }
 
 func newDelta(send func(*discovery.DeltaDiscoveryResponse) error) *delta {
@@ -56,6 +57,11 @@ func (d *delta) request(ses *session, r *discovery.DeltaDiscoveryRequest) error 
 	again := r.GetResourceNamesSubscribe()
 	if first {
 		again = nil // what it came with it need not be sent
+	} else if changed, err := ses.ask(r); err != nil {
+		return err
+	} else if changed && ses.onDemand {
+		t.due = append(t.due, again...)
+		return nil
 	}
 	up, gone := t.diff(ses.resources[kind], again)
 	if first {
@@ -78,7 +84,11 @@ func (d *delta) push(ses *session) error {
 		if t == nil {
 			continue
 		}
-		up, gone := t.diff(ses.resources[kind], nil)
+		var due []string
+		if ses.loaded { // else nobody knows what the answer is
+			due, t.due = t.due, nil
+		}
+		up, gone := t.diff(ses.resources[kind], due)
 		removed[kind] = gone
 		if len(up) > 0 {
 			if err := d.respond(ses, kind, up, nil); err != nil {

@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"hasp/mesh"
+	"hasp/xds"
 )
 
 // What a Source answers, wrapped in the reason, when a proxy gets nothing.
@@ -44,8 +45,27 @@ type Source interface {
 	ConfigFor(node string, peer spiffeid.ID) (*mesh.ProxyConfig, error)
 }
 
+// Selective is a Source that tells those proxies on demand that can be told so.
+type Selective interface {
+	Source
+	// ResourcesFor is ConfigFor, encoded, for a proxy that asked for d, which is the
+	// caller's.
+	// Since is the generation of what the proxy has, asked for with the same d, or 0:
+	// Selection.Resources are nil when nothing of that has changed.
+	ResourcesFor(node string, peer spiffeid.ID, d mesh.Demand, since uint64) (Selection, error)
+}
+
+// Selection is what a proxy is told.
+type Selection struct {
+	Generation uint64
+	Resources  xds.Resources
+	// OnDemand: it depends on what the proxy asked for. Otherwise it is the whole.
+	OnDemand bool
+}
+
 // Config is what a Server needs.
 type Config struct {
+	// Source may be a Selective.
 	Source Source
 	Log    *slog.Logger
 	// Reports takes what the proxy of a workload tells of itself, and who it is by
@@ -76,6 +96,7 @@ type Config struct {
 type Server struct {
 	discovery.UnimplementedAggregatedDiscoveryServiceServer
 	cfg       Config
+	selective Selective // nil when the Source is none
 	proxies   *registry
 	reporters reporters
 	streams   atomic.Int64
@@ -102,8 +123,10 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	selective, _ := cfg.Source.(Selective)
 	return &Server{
-		cfg: cfg, proxies: newRegistry(cfg.Now), changed: make(chan struct{}),
+		selective: selective,
+		cfg:       cfg, proxies: newRegistry(cfg.Now), changed: make(chan struct{}),
 		reporters: reporters{node: map[string]*reporter{}, silent: map[spiffeid.ID]int{}, relayed: map[string]*relay{}},
 		work:      make(chan struct{}, runtime.GOMAXPROCS(0)),
 		// Reports wait for configurations, not the other way round.

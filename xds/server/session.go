@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"hasp/mesh"
 	"hasp/xds"
 )
 
@@ -21,6 +22,7 @@ const (
 	maxNameLength  = 1024    // bytes
 	maxOutstanding = 4096    // responses without an answer
 	maxNackMessage = 4096    // bytes kept of it
+	maxDemand      = 50_000  // addresses asked for
 )
 
 // session is what both protocols keep of a stream. It belongs to the goroutine
@@ -34,19 +36,33 @@ type session struct {
 	resources  xds.Resources // what the proxy is being told
 	generation uint64
 
+	// What a proxy asked for that is told on demand.
+	capable  bool // it can be told so
+	onDemand bool // it is
+	demand   mesh.Demand
+	asked    bool // demand changed, and the Source was not asked since
+	loaded   bool // resources are what demand asks for
+	same     bool // they were already, when the Source was asked last
+
 	nonces      uint64
 	outstanding map[string]string // nonce to type, sent and not answered
 	answered    bool              // something of this generation was
 	nacked      bool              // something of this generation was refused
 }
 
-// open identifies the proxy and gets its configuration for the first time.
-func (s *Server) open(ctx context.Context, nodeID string, peer spiffeid.ID) (*session, error) {
-	node, err := nodeName(nodeID)
+// open identifies the proxy and gets its configuration for the first time. Opening
+// are the requests that its stream begins with.
+func open[R request](ctx context.Context, s *Server, opening []R, peer spiffeid.ID) (*session, error) {
+	node, err := nodeName(opening[0].GetNode().GetId())
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	ses := &session{srv: s, node: node, peer: peer, outstanding: map[string]string{}}
+	ses := &session{srv: s, node: node, peer: peer, outstanding: map[string]string{}, capable: capable(opening[0])}
+	for _, r := range opening {
+		if _, err := ses.ask(r); err != nil {
+			return nil, err
+		}
+	}
 	if err := ses.load(ctx); err != nil {
 		ses.log().Warn("proxy refused", slog.Any("why", err))
 		if r := refusal(err); r != nil {
@@ -56,7 +72,8 @@ func (s *Server) open(ctx context.Context, nodeID string, peer spiffeid.ID) (*se
 	}
 	ses.entry = s.proxies.connect(node, peer.String())
 	s.proxies.sent(ses.entry, ses.generation)
-	ses.log().Info("proxy connected", slog.Uint64("generation", ses.generation))
+	s.proxies.told(ses.entry, ses.onDemand, ses.demand)
+	ses.log().Info("proxy connected", slog.Uint64("generation", ses.generation), slog.Bool("onDemand", ses.onDemand))
 	return ses, nil
 }
 
@@ -73,25 +90,50 @@ func (ses *session) load(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	cfg, err := ses.srv.cfg.Source.ConfigFor(ses.node, ses.peer)
+	sel, err := ses.selection()
 	if err != nil {
 		return err
 	}
-	r, err := xds.Encode(cfg)
-	if err != nil {
-		return err
+	if ses.same = sel.Resources == nil; !ses.same {
+		ses.resources = sel.Resources
 	}
-	ses.resources, ses.generation = r, cfg.Generation
+	ses.generation, ses.onDemand, ses.loaded = sel.Generation, sel.OnDemand, true
 	ses.answered, ses.nacked = false, false
 	return nil
+}
+
+// selection is what the Source has for the proxy.
+func (ses *session) selection() (sel Selection, err error) {
+	ses.asked = false
+	if ses.capable && ses.srv.selective != nil {
+		since := ses.generation
+		if !ses.loaded {
+			since = 0
+		}
+		return ses.srv.selective.ResourcesFor(ses.node, ses.peer, ses.demand, since)
+	}
+	cfg, err := ses.srv.cfg.Source.ConfigFor(ses.node, ses.peer)
+	if err != nil {
+		return sel, err
+	}
+	sel.Generation = cfg.Generation
+	sel.Resources, err = xds.Encode(cfg)
+	return sel, err
 }
 
 // refresh loads the newest configuration. A refusal ends the stream; any other
 // error is told in the status, and the proxy keeps what it has.
 func (ses *session) refresh(ctx context.Context) error {
+	before := ses.generation
 	err := ses.load(ctx)
 	if err == nil {
-		ses.srv.proxies.sent(ses.entry, ses.generation)
+		switch {
+		case ses.same:
+			ses.srv.proxies.passed(ses.entry, ses.generation)
+		case ses.generation != before:
+			ses.srv.proxies.sent(ses.entry, ses.generation)
+		}
+		ses.srv.proxies.told(ses.entry, ses.onDemand, ses.demand)
 		return nil
 	}
 	if r := refusal(err); r != nil {

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"hasp/mesh"
 )
 
 // maxGone bounds the proxies remembered that are not connected any more.
@@ -25,6 +27,11 @@ type ProxyStatus struct {
 	AckedAt         time.Time `json:"ackedAt,omitzero"`
 	// Nack is the last refusal, nil once a later generation was accepted.
 	Nack *Nack `json:"nack,omitempty"`
+	// OnDemand: it is told only what it asked for, which is as many services and
+	// peers as these.
+	OnDemand bool `json:"onDemand,omitempty"`
+	Services int  `json:"services,omitempty"`
+	Peers    int  `json:"peers,omitempty"`
 	// Error says why the proxy could not be told the newest generation.
 	Error string `json:"error,omitempty"`
 }
@@ -202,6 +209,27 @@ func (r *registry) forgetOldest() {
 func (r *registry) sent(e *entry, generation uint64) {
 	r.pushes.Add(1)
 	r.update(func() { e.status.SentGeneration, e.status.Error = generation, "" })
+}
+
+// passed is sent, and acknowledged too, of a generation that has nothing new for a
+// proxy that has answered everything.
+func (r *registry) passed(e *entry, generation uint64) {
+	r.update(func() {
+		e.status.SentGeneration, e.status.Error = generation, ""
+		if e.status.Nack == nil {
+			e.status.AckedGeneration, e.status.AckedAt = generation, r.now()
+		}
+	})
+}
+
+// told is by what the proxy was told what it was.
+func (r *registry) told(e *entry, onDemand bool, d mesh.Demand) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e.status.OnDemand, e.status.Services, e.status.Peers = onDemand, 0, 0
+	if onDemand {
+		e.status.Services, e.status.Peers = len(d.Services), len(d.Peers)
+	}
 }
 
 func (r *registry) failed(e *entry, err error) {

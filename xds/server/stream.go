@@ -56,25 +56,27 @@ func serve[R request](s *Server, stream receiver[R], p protocol[R]) error {
 	defer cancel()
 	in := receive(ctx, stream)
 
-	first, err := awaitFirst(ctx, in)
+	opening, err := awaitOpening(ctx, in)
 	if err != nil {
 		return err
 	}
-	ses, err := s.open(ctx, first.GetNode().GetId(), who.id)
+	ses, err := open(ctx, s, opening, who.id)
 	if err != nil {
 		return err
 	}
 	defer ses.close()
-	if err := ses.handle(first, func() error { return p.request(ses, first) }); err != nil {
-		return err
+	for _, r := range opening {
+		if err := ses.handle(r, func() error { return p.request(ses, r) }); err != nil {
+			return err
+		}
 	}
 	return loop(ctx, ses, p, in)
 }
 
 // loop goes on until the proxy hangs up, is refused or has been here long enough.
-// News waits until the
-// proxy has answered what it was sent: so what it has is one generation whole,
-// and many generations in a row become one.
+// News waits until the proxy has answered what it was sent, and so does what it asks
+// for on demand: so what it has is one generation whole, and many generations, or
+// questions, in a row become one.
 func loop[R request](ctx context.Context, ses *session, p protocol[R], in <-chan received[R]) error {
 	tried := ses.generation // the newest that the Source was asked for
 	aged, stop := after(ses.srv.cfg.StreamAge)
@@ -85,8 +87,8 @@ func loop[R request](ctx context.Context, ses *session, p protocol[R], in <-chan
 			return nil
 		}
 		newest, news := ses.srv.news()
-		if newest > tried && newest > ses.generation && ses.settled() {
-			tried = newest
+		if (newest > tried && newest > ses.generation || ses.asked) && ses.settled() {
+			tried = max(tried, newest)
 			if err := ses.refresh(ctx); err != nil {
 				return err
 			}
@@ -145,6 +147,17 @@ func receive[R any](ctx context.Context, stream receiver[R]) <-chan received[R] 
 		}
 	}()
 	return out
+}
+
+// awaitOpening is the first request, and of a proxy that can be told on demand the
+// second too: the two say what it has asked for.
+func awaitOpening[R request](ctx context.Context, in <-chan received[R]) ([]R, error) {
+	first, err := awaitFirst(ctx, in)
+	if err != nil || !capable(first) {
+		return []R{first}, err
+	}
+	second, err := awaitFirst(ctx, in)
+	return []R{first, second}, err
 }
 
 func awaitFirst[R any](ctx context.Context, in <-chan received[R]) (R, error) {

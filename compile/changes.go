@@ -1,0 +1,251 @@
+package compile
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"reflect"
+	"strings"
+	"sync"
+
+	"hasp/mesh"
+	"hasp/world"
+)
+
+// Changes are what one World says to proxies on demand and the one before it did
+// not. They may name too much, never too little.
+type Changes struct {
+	// All: policies or settings changed, so anything may have.
+	All      bool
+	Services map[netip.AddrPort]bool // where a service changed, came or went
+	Peers    map[netip.Addr]bool
+	// Workloads are those whose own part may have changed, NAMESPACE/NAME.
+	Workloads map[string]bool
+
+	hosts map[hostKey]bool // whose clusters may have changed
+}
+
+// Touch reports whether a proxy that asked for d has to be told of the changes.
+func (c *Changes) Touch(node string, d mesh.Demand) bool {
+	return c.All || c.Workloads[node] || overlap(c.Services, d.Services) || overlap(c.Peers, d.Peers)
+}
+
+func overlap[K comparable](a, b map[K]bool) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	for k := range a {
+		if b[k] {
+			return true
+		}
+	}
+	return false
+}
+
+// Next is the compiler of the World that comes after the one of c, and what
+// changed. What did not is not computed again.
+func (c *Compiler) Next(w *world.World) (*Compiler, *Changes) {
+	next := New(w)
+	if !samePolicies(c.w, w) {
+		return next, &Changes{All: true}
+	}
+	d := newDifference(c.w, w)
+	if d.All {
+		return next, &d.Changes
+	}
+	c.mu.Lock()
+	for key, p := range c.parts {
+		switch {
+		case d.hosts[key.host], key.host == hostKey{} && d.Peers[key.place.Addr()]:
+		default:
+			next.parts[key] = p
+		}
+	}
+	c.mu.Unlock()
+	before := c.places
+	next.places = sync.OnceValue(func() *places {
+		old := before()
+		p := &places{services: old.services, anywhere: old.anywhere, hosts: old.hosts, peers: old.peers}
+		if d.servicesMoved {
+			p = &places{peers: old.peers}
+			p.readServices(w)
+		}
+		if d.workloadsMoved {
+			p.readPeers(w)
+		}
+		return p
+	})
+	return next, &d.Changes
+}
+
+// samePolicies: nothing differs that may decide about any service or workload.
+func samePolicies(a, b *world.World) bool {
+	return (a.Mesh == b.Mesh || reflect.DeepEqual(a.Mesh, b.Mesh)) &&
+		sameList(a.Policies, b.Policies) && sameList(a.MeshPolicies, b.MeshPolicies) &&
+		sameList(a.PeerAuthentications, b.PeerAuthentications) &&
+		sameList(a.AuthorizationPolicies, b.AuthorizationPolicies) &&
+		sameList(a.DestinationRules, b.DestinationRules)
+}
+
+func sameList[T any](a, b []*T) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] && !reflect.DeepEqual(a[i], b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// difference gathers the changes between two Worlds.
+type difference struct {
+	Changes
+	old, now *world.World
+	// moved: positions in the World's slices, or what is at which address, are no
+	// longer what they were.
+	servicesMoved, workloadsMoved bool
+}
+
+func newDifference(old, now *world.World) *difference {
+	d := &difference{old: old, now: now, Changes: Changes{
+		Services: map[netip.AddrPort]bool{}, Peers: map[netip.Addr]bool{}, Workloads: map[string]bool{}, hosts: map[hostKey]bool{},
+	}}
+	walk(old.Workloads, now.Workloads, func(a, b *mesh.Workload) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	}, d.workload)
+	namespaces := map[string]bool{}
+	walk(old.Services, now.Services, func(a, b *mesh.Service) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Hostname, b.Hostname), strings.Compare(a.Name, b.Name))
+	}, func(a, b *mesh.Service) { d.service(a, b, namespaces) })
+	d.follow(namespaces)
+	return d
+}
+
+// walk calls differ for every pair of two sorted lists that is not equal, with nil
+// for what one of them lacks.
+func walk[T any](old, now []*T, order func(a, b *T) int, differ func(a, b *T)) {
+	for len(old) > 0 || len(now) > 0 {
+		var a, b *T
+		switch {
+		case len(now) == 0:
+			a = old[0]
+		case len(old) == 0:
+			b = now[0]
+		default:
+			switch o := order(old[0], now[0]); {
+			case o < 0:
+				a = old[0]
+			case o > 0:
+				b = now[0]
+			default:
+				a, b = old[0], now[0]
+			}
+		}
+		if a != nil {
+			old = old[1:]
+		}
+		if b != nil {
+			now = now[1:]
+		}
+		if a != b && (a == nil || b == nil || !reflect.DeepEqual(a, b)) {
+			differ(a, b)
+		}
+	}
+}
+
+func (d *difference) workload(a, b *mesh.Workload) {
+	if a == nil || b == nil || a.HostNetwork != b.HostNetwork || !reflect.DeepEqual(a.Addresses, b.Addresses) {
+		d.workloadsMoved = true
+	}
+	for _, x := range []*mesh.Workload{a, b} {
+		if x == nil {
+			continue
+		}
+		d.Workloads[x.Key()] = true
+		for _, addr := range x.Addresses {
+			d.Peers[addr.Unmap()] = true
+		}
+	}
+}
+
+// service notes a service that differs. Where it is more than its endpoints, the
+// modes of its workloads may follow it, and so may what other services of the
+// namespace are taken to lead to. One without a selector has its workloads from its
+// endpoints.
+func (d *difference) service(a, b *mesh.Service, namespaces map[string]bool) {
+	itself := a == nil || b == nil
+	if !itself {
+		x, y := *a, *b
+		x.Endpoints, y.Endpoints = nil, nil
+		itself = !reflect.DeepEqual(x, y)
+	}
+	d.servicesMoved = d.servicesMoved || itself || a.Headless
+	for _, s := range []*mesh.Service{a, b} {
+		if s == nil {
+			continue
+		}
+		d.All = d.All || anywhere(s)
+		d.touch(s)
+		if itself {
+			namespaces[s.Namespace] = true
+			for _, w := range []*world.World{d.old, d.now} {
+				for _, wl := range w.WorkloadsOf(s) {
+					d.Workloads[wl.Key()] = true
+				}
+			}
+		}
+		if itself || len(s.Selector) == 0 {
+			for _, e := range s.Endpoints {
+				if e.Workload != "" {
+					d.Workloads[e.Workload] = true
+				}
+			}
+		}
+	}
+}
+
+// touch a service: what leads to it has to be told anew.
+func (d *difference) touch(s *mesh.Service) {
+	d.hosts[keyOf(s)] = true
+	maps.Copy(d.Services, placesOf(s))
+}
+
+// follow finds the services that did not change themselves, but with what is behind
+// or beside them.
+func (d *difference) follow(namespaces map[string]bool) {
+	if len(d.Workloads) == 0 && len(namespaces) == 0 {
+		return
+	}
+	hosts := map[string]bool{}
+	for h := range d.hosts {
+		if namespaces[h.namespace] {
+			hosts[h.hostname] = true
+		}
+	}
+	for _, w := range []*world.World{d.old, d.now} {
+		for key := range d.Workloads {
+			if wl := w.Workload(key); wl != nil {
+				for _, s := range w.ServicesOf(wl) {
+					d.touch(s)
+				}
+			}
+		}
+		for _, s := range w.Services {
+			if namespaces[s.Namespace] || hosts[s.Hostname] || d.leads(s) {
+				d.touch(s)
+			}
+		}
+	}
+}
+
+// leads reports whether an endpoint of the service names a changed workload.
+func (d *difference) leads(s *mesh.Service) bool {
+	for i := range s.Endpoints {
+		if w := s.Endpoints[i].Workload; w != "" && d.Workloads[w] {
+			return true
+		}
+	}
+	return false
+}
