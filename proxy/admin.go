@@ -24,6 +24,7 @@ func (p *Proxy) AdminHandler() http.Handler {
 		writeJSON(w, s.config)
 	})
 	mux.HandleFunc("GET /connections", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, p.Connections()) })
+	mux.HandleFunc("GET /known", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, p.Known()) })
 	mux.HandleFunc("GET /certs", func(w http.ResponseWriter, _ *http.Request) { p.serveCerts(w) })
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) { p.serveReady(w) })
 	mux.Handle("GET /stats", p.MetricsHandler())
@@ -35,7 +36,7 @@ func (p *Proxy) AdminHandler() http.Handler {
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = w.Write([]byte("/certs\n/config_dump\n/connections\n/debug/pprof/\n/ready\n/stats\n"))
+		_, _ = w.Write([]byte("/certs\n/config_dump\n/connections\n/debug/pprof/\n/known\n/ready\n/stats\n"))
 	})
 	return mux
 }

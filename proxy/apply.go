@@ -23,12 +23,23 @@ func (p *Proxy) Apply(c *mesh.ProxyConfig) error {
 		p.metrics.rejected.Inc()
 		return fmt.Errorf("proxy: configuration %d: %w", c.Generation, err)
 	}
+	if c.OnDemand {
+		if s.directory = p.cfg.Directory; s.directory == nil {
+			p.metrics.rejected.Inc()
+			return fmt.Errorf("proxy: configuration %d: onDemand: this proxy has nobody to ask", c.Generation)
+		}
+	}
+	s.inherit(p.settings.Load())
 	p.settings.Store(s)
 	cut := p.sweep(s)
 	p.gateways.keepPools(s)
 	select {
 	case p.gateways.changed <- struct{}{}:
 	default: // it is awake already
+	}
+	select {
+	case p.lookAgain <- struct{}{}:
+	default: // it will look
 	}
 	p.facts.poke()
 	p.metrics.generation.Set(float64(c.Generation))

@@ -30,6 +30,7 @@ func (p *Proxy) inbound(r *row) {
 		p.refuse(r, mesh.StageDial, err)
 		return
 	}
+	s = p.meet(s, addrPort(r.client.RemoteAddr()).Addr())
 	port := s.inboundPort(dst.Port())
 	r.set(func(f *mesh.Connection) {
 		f.Service, f.Protocol = port.Service, port.Protocol

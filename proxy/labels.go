@@ -96,7 +96,11 @@ func peerEnd(s *settings, f *mesh.Connection, addr netip.Addr) end {
 	e := end{Principal: f.PeerIdentity}
 	var name string
 	e.Namespace, name = workload(f.PeerWorkload, f.PeerIdentity)
-	if p := s.peers[addr.Unmap()]; p.Workload != "" && p.Workload == f.PeerWorkload {
+	p, ok := s.peers[addr.Unmap()]
+	if !ok {
+		p = s.names[addr.Unmap()]
+	}
+	if p.Workload != "" && p.Workload == f.PeerWorkload {
 		e.Names = p.Names
 	}
 	if e.Owner == "" {

@@ -29,6 +29,7 @@ type metrics struct {
 	again, reused   prometheus.Counter
 	rejected, folds prometheus.Counter
 	generation      prometheus.Gauge
+	questions       *prometheus.HistogramVec
 
 	mu     sync.Mutex
 	seen   map[string]bool
@@ -68,14 +69,18 @@ func newMetrics(id Identity, now func() time.Time) *metrics {
 		rejected:      counter("hasp_config_rejected_total", "Configurations that were not applied."),
 		folds:         counter("hasp_metric_overflow_total", "Label sets counted under unknown because there were too many."),
 		generation:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "hasp_config_generation", Help: "Generation of the configuration in force."}),
-		seen:          make(map[string]bool),
-		shared:        make(map[labels]*series),
+		questions: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "hasp_demand_seconds", Help: "Time that connections waited for the control plane to say who is at an address.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 7),
+		}, []string{"kind", "outcome"}),
+		seen:   make(map[string]bool),
+		shared: make(map[labels]*series),
 	}
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hasp_certificate_expiry_seconds", Help: "Time left of the proxy's own certificate; 0 when there is none.",
 	}, func() float64 { return expirySeconds(id, now()) }))
 	m.registry.MustRegister(m.opened, m.closed, m.sent, m.received, m.requests, m.durations, m.requestBytes, m.responseBytes,
-		m.handshakes, m.overload, m.cut, m.again, m.reused, m.rejected, m.folds, m.generation)
+		m.handshakes, m.overload, m.cut, m.again, m.reused, m.rejected, m.folds, m.generation, m.questions)
 	return m
 }
 

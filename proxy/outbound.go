@@ -21,6 +21,10 @@ func (p *Proxy) outbound(r *row) {
 		p.refuse(r, mesh.StageDial, err)
 		return
 	}
+	if s, err = p.find(s, dst); err != nil {
+		p.refuse(r, mesh.StageDial, err)
+		return
+	}
 	client := relay.TCP(r.client, nil)
 	c := s.route(dst)
 	if c == nil {

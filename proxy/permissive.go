@@ -20,14 +20,15 @@ const silentPeer = 2 * time.Second
 // permissive finds out what the client speaks, without a stall for protocols
 // where the server speaks first.
 //
-// From an address that has a sidecar TLS is awaited. Otherwise the workload is
+// From an address that has a sidecar TLS is awaited, and from one of which it is not
+// known yet whether it has. Otherwise the workload is
 // connected at once, and whoever speaks first tells: the client, by its first
 // byte; the workload, by a greeting, which is held for a moment in case the
 // directory is behind and the client is a sidecar after all.
 func (p *Proxy) permissive(r *row, s *settings, dst netip.AddrPort) (a arrival, err error) {
-	peer, known := s.peers[r.snapshot().Source.Addr()]
-	why := whyPlaintext(peer, known)
-	if known && peer.Sidecar {
+	source := r.snapshot().Source.Addr()
+	why := s.whyPlaintext(source)
+	if s.peers[source].Sidecar || s.unsure(source) {
 		first, err := peekWithin(r.client, silentPeer)
 		switch {
 		case err == nil:
@@ -96,8 +97,12 @@ func (p *Proxy) plaintext(r *row, why string) {
 	r.set(func(f *mesh.Connection) { f.Security, f.Why = mesh.Plaintext, why })
 }
 
-func whyPlaintext(peer mesh.Peer, known bool) string {
+// whyPlaintext says who a client is that speaks plaintext.
+func (s *settings) whyPlaintext(source netip.Addr) string {
+	peer, known := s.peers[source]
 	switch {
+	case !known && s.unsure(source):
+		return "the control plane has not said who the client is"
 	case !known:
 		return "the client is not of the mesh"
 	case !peer.Sidecar:

@@ -184,7 +184,7 @@ func reasonOf(err error) (reason string, byPeer bool) {
 		return mesh.ReasonNoEndpoint, false
 	case errors.Is(err, errNobodyListens):
 		return mesh.ReasonNotListening, false
-	case errors.Is(err, errNoConfiguration):
+	case errors.Is(err, errNoConfiguration), errors.Is(err, errUnanswered):
 		return mesh.ReasonNoConfiguration, false
 	case errors.As(err, &op) && op.Op == "remote error": // as crypto/tls calls an alert
 		return mesh.ReasonAlert, true

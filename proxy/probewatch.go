@@ -54,6 +54,5 @@ func (p *Proxy) refuseProbe(r *row) {
 // plaintext, for settle to refuse.
 func (p *Proxy) strangerSpoke(r *row) {
 	p.metrics.handshakeFailed("server", errPlaintext)
-	peer, known := p.settings.Load().peers[r.snapshot().Source.Addr()]
-	p.plaintext(r, whyPlaintext(peer, known))
+	p.plaintext(r, p.settings.Load().whyPlaintext(r.snapshot().Source.Addr()))
 }

@@ -54,6 +54,9 @@ type Config struct {
 	OrigDst  func(net.Conn) (netip.AddrPort, error)
 	Identity Identity
 	Dialer   Dialer
+	// Directory is asked for what a configuration on demand does not say; nil where
+	// there is none.
+	Directory Directory
 	// Relay moves the bytes. Default: a relay.Fast of the proxy's own.
 	Relay relay.Relayer
 	// NoTrunks has each connection make a handshake of its own (trunk.go).
@@ -158,9 +161,11 @@ type Proxy struct {
 	gateways *gateways
 	probes   *probes
 	news     probeNews
-	asker    *http.Client // asks the workload for HTTP probes
-	loops    *relay.Fast  // nil when the relay is the caller's
-	shares   bool         // the relay takes connections over from crypto/tls
+	// lookAgain has keepKnown look at what is in use.
+	lookAgain chan struct{}
+	asker     *http.Client // asks the workload for HTTP probes
+	loops     *relay.Fast  // nil when the relay is the caller's
+	shares    bool         // the relay takes connections over from crypto/tls
 
 	sayNotTold sync.Once // that Listening fails
 
@@ -200,6 +205,8 @@ func New(cfg Config) (*Proxy, error) {
 	p.facts = newFacts(p)
 	p.ledger = newLedger(cfg.Now, p.facts.poke)
 	p.gateways = newGateways(p)
+	p.lookAgain = make(chan struct{}, 1)
+	p.knownMetrics()
 	p.asker = p.newAsker()
 	var err error
 	if p.probes, err = newProbes(cfg.Probes); err != nil {

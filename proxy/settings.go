@@ -21,7 +21,10 @@ type settings struct {
 
 	clusters map[string]*cluster
 	peers    map[netip.Addr]mesh.Peer
+	names    map[netip.Addr]mesh.Peer // of endpoints that bear them, instead of peers
 	gateway  map[uint16]*gatewaySettings
+
+	directory Directory // nil: the configuration is whole
 }
 
 // cluster is where a connection goes.
@@ -47,6 +50,7 @@ func newSettings(c *mesh.ProxyConfig, id Identity, now func() time.Time) (*setti
 		index:    index,
 		clusters: make(map[string]*cluster, len(index.Clusters)),
 		peers:    make(map[netip.Addr]mesh.Peer, len(c.Peers)),
+		names:    map[netip.Addr]mesh.Peer{},
 	}
 	switch c.MinTLS {
 	case "", "1.3":
@@ -64,6 +68,11 @@ func newSettings(c *mesh.ProxyConfig, id Identity, now func() time.Time) (*setti
 	}
 	for name, cl := range index.Clusters {
 		s.clusters[name] = newCluster(cl)
+		for _, e := range cl.Endpoints {
+			if n, _ := mesh.NamesIn(e.Labels); n != (mesh.Names{}) {
+				s.names[e.Addr.Unmap()] = mesh.Peer{Workload: e.Workload, Names: n}
+			}
+		}
 	}
 	if s.gateway, err = newGateway(id, now, c, s.clusters); err != nil {
 		return nil, err

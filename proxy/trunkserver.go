@@ -63,7 +63,7 @@ func (t *trunk) hello(b []byte, err error) {
 // inboundOnTrunk is the life of a further connection on a trunk: as inbound, but
 // that who calls is known.
 func (p *Proxy) inboundOnTrunk(r *row, t *trunk, random []byte) {
-	s := p.settings.Load()
+	s := p.meet(p.settings.Load(), t.remote.Addr())
 	port := s.inboundPort(t.dst.Port())
 	r.mu.Lock()
 	r.trunk, r.hand, r.helloSeen = t, t.hand, true

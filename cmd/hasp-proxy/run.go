@@ -43,13 +43,14 @@ func run(ctx context.Context, boot *mesh.Bootstrap, opts options, stdout, stderr
 	}
 	listening, done := whoListens(log)
 	defer done()
-	p, err := newProxy(boot, opts, source, dialer, listening, log, stdout)
+	demand := client.NewDemand()
+	p, err := newProxy(boot, opts, source, demand, dialer, listening, log, stdout)
 	if err != nil {
 		return err
 	}
 	follower, err := client.New(client.Config{
 		Target: boot.ControlPlane, Node: boot.Node, TLS: source.ControlPlaneTLS, Changed: source.Changed,
-		Dial: dialTCP, Log: log, OnConfig: p.Apply,
+		Dial: dialTCP, Log: log, Demand: demand, OnConfig: p.Apply,
 	})
 	if err != nil {
 		return err
@@ -132,13 +133,13 @@ func whoListens(log *slog.Logger) (at func(netip.AddrPort) (bool, error), done f
 	return l.At, func() { l.Close() }
 }
 
-func newProxy(boot *mesh.Bootstrap, opts options, id proxy.Identity, dialer proxy.Dialer, listening func(netip.AddrPort) (bool, error), log *slog.Logger, stdout io.Writer) (*proxy.Proxy, error) {
+func newProxy(boot *mesh.Bootstrap, opts options, id proxy.Identity, demand proxy.Directory, dialer proxy.Dialer, listening func(netip.AddrPort) (bool, error), log *slog.Logger, stdout io.Writer) (*proxy.Proxy, error) {
 	sockets, err := inherited(boot.Inherited)
 	if err != nil {
 		return nil, err
 	}
 	cfg := proxy.Config{
-		Log: log, OrigDst: capture.OriginalDst, Identity: id, Dialer: dialer,
+		Log: log, OrigDst: capture.OriginalDst, Identity: id, Directory: demand, Dialer: dialer,
 		Inherited: sockets, DrainTimeout: opts.drain,
 		OwnPorts: []uint16{boot.OutboundPort, boot.InboundPort},
 		Probes:   boot.Probes, Listening: listening,

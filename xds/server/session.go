@@ -94,13 +94,16 @@ func (ses *session) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if ses.same = sel.Resources == nil; !ses.same {
+	if ses.same = sel.Resources == nil || sealed(sel.Resources) == sealed(ses.resources); !ses.same {
 		ses.resources = sel.Resources
 	}
 	ses.generation, ses.onDemand, ses.loaded = sel.Generation, sel.OnDemand, true
 	ses.answered, ses.nacked = false, false
 	return nil
 }
+
+// sealed is the version of the resource that says which others there are.
+func sealed(r xds.Resources) string { return r[xds.RuntimeType][xds.ProxyName].Version }
 
 // selection is what the Source has for the proxy.
 func (ses *session) selection() (sel Selection, err error) {
