@@ -229,6 +229,9 @@ func TestProof(t *testing.T) {
 	if number < 100 {
 		t.Errorf("only %d connections were made: that proves little", number)
 	}
+	if !bytes.Contains(out, []byte("on connections that were kept")) {
+		t.Error("no connection was carried on another's handshake")
+	}
 	t.Logf("%d connections in %d phases\n%s", number, len(phases), out)
 }
 

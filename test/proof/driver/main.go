@@ -137,7 +137,7 @@ func all(addresses []string, kinds []kind) error {
 	return json.NewEncoder(os.Stdout).Encode(map[string]int64{"made": made.Load()})
 }
 
-var calls = []kind{short, kept, http2, grpcCall, serverFirst, echo, idle, bulk, ownTLS}
+var calls = []kind{short, kept, http2, grpcCall, serverFirst, echo, oneByOne, idle, bulk, ownTLS}
 
 func short(ctx context.Context, a string) int { return get(ctx, a, "http", "8080", 1, nil) }
 func kept(ctx context.Context, a string) int  { return get(ctx, a, "http", "8080", 5, nil) }
@@ -226,6 +226,19 @@ func echo(ctx context.Context, a string) int {
 		fmt.Fprintln(c, marker)
 		bufio.NewReader(c).ReadString('\n')
 	})
+}
+
+// oneByOne makes a connection when the one before has ended: sidecars may carry
+// them all under one handshake.
+func oneByOne(ctx context.Context, a string) (made int) {
+	for range 5 {
+		made += tcp(ctx, a, "9002", func(c net.Conn) {
+			fmt.Fprintln(c, marker)
+			c.(*net.TCPConn).CloseWrite()
+			io.Copy(io.Discard, c)
+		})
+	}
+	return made
 }
 
 // idle says something after a while of silence.
