@@ -53,13 +53,13 @@ func (n numbers) series(m metric, peer string) []float64 {
 
 // ratio of ours to a peer: the median of the rounds' ratios, which noise that
 // lasts for a round leaves alone. What is added may be next to nothing in a round,
-// or less; there it is the ratio of the medians.
+// or less; there it is the ratio of the medians, where both add something.
 func (n numbers) ratio(m metric, ours, peer string) (spread, bool) {
 	a, b := n.series(m, ours), n.series(m, peer)
 	if m.added {
 		x, ok := spreadOf(a)
 		y, too := spreadOf(b)
-		if !ok || !too || y.Median <= 0 {
+		if !ok || !too || x.Median <= 0 || y.Median <= 0 {
 			return spread{}, false
 		}
 		a, b = []float64{x.Median}, []float64{y.Median}
