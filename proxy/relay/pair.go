@@ -1,8 +1,13 @@
 package relay
 
 import (
+	"fmt"
 	"net"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -132,12 +137,14 @@ func (p *pair) begin() {
 
 // pump moves what can be moved, both ways.
 func (p *pair) pump() {
+	defer p.guard()
 	p.flows[0].pump()
 	p.flows[1].pump()
 }
 
 // ready takes down what a socket is ready for, and goes on.
 func (e *end) ready(events uint32) {
+	defer e.pair.guard()
 	const gone = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
 	if events&gone != 0 {
 		e.hungUp = true
@@ -150,6 +157,30 @@ func (e *end) ready(events uint32) {
 		e.writable = true
 		e.to().pump()
 	}
+	if events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 && e.from().over && !e.shut {
+		// Nobody reads it any more, and a server that has nothing to say would not
+		// be told.
+		e.pair.fail(e, "write", syscall.ECONNRESET)
+	}
+}
+
+// guard ends a pair whose observer panicked: a bug there is no reason for all the
+// others to end.
+func (p *pair) guard() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	var at string
+	callers := make([]uintptr, 16)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(3, callers)])
+	for f, more := frames.Next(); more; f, more = frames.Next() {
+		if !strings.HasPrefix(f.Function, "runtime.") { // who panicked
+			at = fmt.Sprintf(" at %s:%d", filepath.Base(f.File), f.Line)
+			break
+		}
+	}
+	p.fail(&p.ends[0], "read", fmt.Errorf("a bug: panic: %v%s", v, at))
 }
 
 // from is the flow that this end is the source of.

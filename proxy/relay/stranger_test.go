@@ -530,3 +530,55 @@ func TestIdlePairsHoldLittle(t *testing.T) {
 		<-k.done
 	}
 }
+
+// A client that has ended its stream and then goes away altogether is missed,
+// though nobody reads it any more and the server says nothing.
+func TestResetAfterTheEnd(t *testing.T) {
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			c, client := k.client(t)
+			u, upstream := k.upstream(t)
+			done := startWith(newFast(t))(client, upstream, new(Meter), nil)
+			closeWrite(t, c)
+			if got := readAll(t, u); got != "" {
+				t.Errorf("upstream got %q", got)
+			}
+			Reset(rawOf(c))
+			var e *Error
+			if err := <-done; !errors.As(err, &e) || e.Upstream || !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("relay: %v", err)
+			}
+		})
+	}
+}
+
+type panicking struct{ recording }
+
+func (*panicking) FromUpstream([]byte) { panic("no such page") }
+
+// One connection's bug is not the others' end.
+func TestObserverPanics(t *testing.T) {
+	f := newFast(t)
+	c, client := plainPair(t)
+	u, upstream := plainPair(t)
+	done := startWith(f)(client, upstream, new(Meter), &panicking{})
+	c2, client2 := plainPair(t)
+	u2, upstream2 := plainPair(t)
+	done2 := startWith(f)(client2, upstream2, new(Meter), nil)
+	write(t, u, "x")
+	if err := <-done; err == nil || !strings.HasPrefix(err.Error(), "read client: a bug: panic: no such page at stranger_test.go:") {
+		t.Errorf("relay: %v", err)
+	}
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("client: %v", err)
+	}
+	write(t, u2, "y")
+	closeWrite(t, u2)
+	closeWrite(t, c2)
+	if got := readAll(t, c2); got != "y" {
+		t.Errorf("the other client got %q", got)
+	}
+	if err := <-done2; err != nil {
+		t.Error(err)
+	}
+}
