@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 
 	security "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"hasp/compile"
+	"hasp/mesh"
 	"hasp/source"
 	"hasp/world"
 )
@@ -64,10 +66,12 @@ func (e *expectation) check(m member, have []byte) error {
 	if wl == nil {
 		return fmt.Errorf("there is no workload %s any more", m.Node)
 	}
-	cfg, _ := e.compiler.For(wl)
-	want := *cfg
 	var got map[string]json.RawMessage
 	if err := json.Unmarshal(have, &got); err != nil {
+		return err
+	}
+	want, err := e.of(m, wl, string(got["onDemand"]) == "true")
+	if err != nil {
 		return err
 	}
 	raw, err := json.Marshal(want)
@@ -86,4 +90,20 @@ func (e *expectation) check(m member, have []byte) error {
 		}
 	}
 	return nil
+}
+
+// of a workload, whole or what its proxy asked for.
+func (e *expectation) of(m member, wl *mesh.Workload, onDemand bool) (*mesh.ProxyConfig, error) {
+	if !onDemand {
+		cfg, _ := e.compiler.For(wl)
+		return cfg, nil
+	}
+	d := mesh.Demand{Services: map[netip.AddrPort]bool{}, Peers: map[netip.Addr]bool{}}
+	for _, a := range m.Services {
+		d.Services[a] = true
+	}
+	for _, a := range m.Callers {
+		d.Peers[a] = true
+	}
+	return compile.Join(e.compiler.OnDemand(wl, d))
 }

@@ -163,7 +163,9 @@ func (p *proxy) start() error {
 	p.mu.Lock()
 	p.first, p.config = make(chan struct{}), nil
 	p.mu.Unlock()
-	c, err := client.New(client.Config{Target: p.target, Node: p.Node, TLS: p.svid.ControlPlaneTLS, Dial: p.dial, Log: p.log, OnConfig: p.take})
+	demand := client.NewDemand()
+	demand.Keep(p.Services, p.Callers)
+	c, err := client.New(client.Config{Target: p.target, Node: p.Node, TLS: p.svid.ControlPlaneTLS, Dial: p.dial, Log: p.log, Demand: demand, OnConfig: p.take})
 	if err != nil {
 		return err
 	}

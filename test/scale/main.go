@@ -47,6 +47,9 @@ type Plan struct {
 	Calls     int    `json:"calls"`   // services that a proxy's workload talks to
 	Changes   int    `json:"changes"` // of each kind
 	Seed      uint64 `json:"seed"`
+	// OnDemand is from how many services on proxies are told only what they ask for;
+	// 0 is the control plane's default, and less than 0 never.
+	OnDemand int `json:"onDemand,omitempty"`
 	// Profile is a directory for profiles of the control plane: CPU over the
 	// changes of each kind, and its heap. Empty: none.
 	Profile string `json:"-"`
@@ -62,6 +65,7 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 	fs.IntVar(&p.Proxies, "proxies", 100, "sidecars that are connected")
 	fs.IntVar(&p.Calls, "calls", 10, "services that each of them talks to")
 	fs.IntVar(&p.Changes, "changes", 20, "changes of each kind")
+	fs.IntVar(&p.OnDemand, "on-demand", 0, "from how many services on proxies are told only what they ask for: 0 is the default, -1 never")
 	fs.Uint64Var(&p.Seed, "seed", 1, "of what is drawn")
 	fs.StringVar(&p.Profile, "profile", "", "`directory` for profiles of the control plane")
 	format := fs.String("o", "table", "table or json")

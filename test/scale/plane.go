@@ -36,7 +36,10 @@ type Plane struct {
 }
 
 // PlaneConfig is what it needs.
-type PlaneConfig struct{ API string }
+type PlaneConfig struct {
+	API      string
+	OnDemand int // of control.Config
+}
 
 // PlaneInfo is where it is.
 type PlaneInfo struct {
@@ -69,7 +72,7 @@ func (p *Plane) Start(cfg PlaneConfig, out *PlaneInfo) error {
 		return err
 	}
 	p.tokens, p.port = ca.NewTokens(0, nil), &meter{Listener: ln, open: map[net.Conn]bool{}}
-	p.control, err = control.New(control.Config{Client: client, CA: p.ca, Tokens: p.tokens, Listeners: []net.Listener{p.port},
+	p.control, err = control.New(control.Config{Client: client, CA: p.ca, Tokens: p.tokens, Listeners: []net.Listener{p.port}, OnDemand: cfg.OnDemand,
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		return err

@@ -77,7 +77,7 @@ func (a *apiServer) serve() (url string, end func(), err error) {
 // read: the control plane starts and reads everything.
 func (r *run) read(ctx context.Context, url string) error {
 	var info PlaneInfo
-	if err := r.plane.ask(ctx, "Start", PlaneConfig{API: url}, &info); err != nil {
+	if err := r.plane.ask(ctx, "Start", PlaneConfig{API: url, OnDemand: r.plan.OnDemand}, &info); err != nil {
 		return err
 	}
 	used, err := r.usage(ctx)
