@@ -54,26 +54,18 @@ func (c *Compiler) Next(w *world.World) (*Compiler, *Changes) {
 		return next, &d.Changes
 	}
 	c.mu.Lock()
-	for key, p := range c.parts {
-		switch {
-		case d.hosts[key.host], key.host == hostKey{} && d.Peers[key.place.Addr()]:
-		default:
-			next.parts[key] = p
-		}
-	}
+	next.parts = maps.Clone(c.parts)
 	c.mu.Unlock()
+	maps.DeleteFunc(next.parts, func(key partKey, _ *Part) bool {
+		return d.hosts[key.host] || key.host == hostKey{} && d.Peers[key.place.Addr()]
+	})
 	before := c.places
 	next.places = sync.OnceValue(func() *places {
 		old := before()
-		p := &places{services: old.services, anywhere: old.anywhere, hosts: old.hosts, peers: old.peers}
-		if d.servicesMoved {
-			p = &places{peers: old.peers}
-			p.readServices(w)
+		if !d.moved {
+			return old
 		}
-		if d.workloadsMoved {
-			p.readPeers(w)
-		}
-		return p
+		return newPlaces(w)
 	})
 	return next, &d.Changes
 }
@@ -103,9 +95,9 @@ func sameList[T any](a, b []*T) bool {
 type difference struct {
 	Changes
 	old, now *world.World
-	// moved: positions in the World's slices, or what is at which address, are no
-	// longer what they were.
-	servicesMoved, workloadsMoved bool
+	// moved: services' positions in the World's slice, or what is at which address, are
+	// no longer what they were.
+	moved bool
 }
 
 func newDifference(old, now *world.World) *difference {
@@ -156,9 +148,6 @@ func walk[T any](old, now []*T, order func(a, b *T) int, differ func(a, b *T)) {
 }
 
 func (d *difference) workload(a, b *mesh.Workload) {
-	if a == nil || b == nil || a.HostNetwork != b.HostNetwork || !reflect.DeepEqual(a.Addresses, b.Addresses) {
-		d.workloadsMoved = true
-	}
 	for _, x := range []*mesh.Workload{a, b} {
 		if x == nil {
 			continue
@@ -181,7 +170,7 @@ func (d *difference) service(a, b *mesh.Service, namespaces map[string]bool) {
 		x.Endpoints, y.Endpoints = nil, nil
 		itself = !reflect.DeepEqual(x, y)
 	}
-	d.servicesMoved = d.servicesMoved || itself || a.Headless
+	d.moved = d.moved || itself || a.Headless
 	for _, s := range []*mesh.Service{a, b} {
 		if s == nil {
 			continue
@@ -206,10 +195,12 @@ func (d *difference) service(a, b *mesh.Service, namespaces map[string]bool) {
 	}
 }
 
-// touch a service: what leads to it has to be told anew.
-func (d *difference) touch(s *mesh.Service) {
-	d.hosts[keyOf(s)] = true
-	maps.Copy(d.Services, placesOf(s))
+// touch services: what leads to them has to be told anew.
+func (d *difference) touch(services ...*mesh.Service) {
+	for _, s := range services {
+		d.hosts[keyOf(s)] = true
+		maps.Copy(d.Services, placesOf(s))
+	}
 }
 
 // follow finds the services that did not change themselves, but with what is behind
@@ -226,26 +217,18 @@ func (d *difference) follow(namespaces map[string]bool) {
 	}
 	for _, w := range []*world.World{d.old, d.now} {
 		for key := range d.Workloads {
+			d.touch(w.ServicesNaming(key)...)
 			if wl := w.Workload(key); wl != nil {
-				for _, s := range w.ServicesOf(wl) {
-					d.touch(s)
-				}
+				d.touch(w.ServicesOf(wl)...)
 			}
 		}
+		if len(namespaces) == 0 {
+			continue
+		}
 		for _, s := range w.Services {
-			if namespaces[s.Namespace] || hosts[s.Hostname] || d.leads(s) {
+			if namespaces[s.Namespace] || hosts[s.Hostname] {
 				d.touch(s)
 			}
 		}
 	}
-}
-
-// leads reports whether an endpoint of the service names a changed workload.
-func (d *difference) leads(s *mesh.Service) bool {
-	for i := range s.Endpoints {
-		if w := s.Endpoints[i].Workload; w != "" && d.Workloads[w] {
-			return true
-		}
-	}
-	return false
 }

@@ -64,9 +64,9 @@ func (c *Compiler) OnDemand(wl *mesh.Workload, d mesh.Demand) (*mesh.ProxyConfig
 		}
 	}
 	for a := range d.Peers {
-		if i, ok := at.peers[a]; ok {
+		if wl := peerAt(c.w, a); wl != nil {
 			o.add(partKey{place: netip.AddrPortFrom(a, 0)}, func() *Part {
-				p := peer(c.w, c.w.Workloads[i], a)
+				p := peer(c.w, wl, a)
 				return &Part{Peer: &p}
 			})
 		}
@@ -157,19 +157,10 @@ type places struct {
 	services map[netip.AddrPort][]int32 // whose listeners have the address, in order
 	anywhere []int32                    // whose listeners match any address
 	hosts    map[string][]int32         // of hostnames that several services have
-	peers    map[netip.Addr]int32       // workloads
 }
 
 func newPlaces(w *world.World) *places {
-	p := &places{}
-	p.readServices(w)
-	p.readPeers(w)
-	return p
-}
-
-func (p *places) readServices(w *world.World) {
-	p.services = make(map[netip.AddrPort][]int32, len(w.Services))
-	p.hosts = map[string][]int32{}
+	p := &places{services: make(map[netip.AddrPort][]int32, len(w.Services)), hosts: map[string][]int32{}}
 	all := make(map[string]int32, len(w.Services))
 	for i, s := range w.Services {
 		n := int32(i)
@@ -188,20 +179,17 @@ func (p *places) readServices(w *world.World) {
 			p.services[a] = append(p.services[a], n)
 		}
 	}
+	return p
 }
 
-func (p *places) readPeers(w *world.World) {
-	p.peers = make(map[netip.Addr]int32, len(w.Workloads))
-	for i, wl := range w.Workloads {
-		if wl.HostNetwork {
-			continue
-		}
-		for _, a := range wl.Addresses {
-			if _, taken := p.peers[a.Unmap()]; !taken {
-				p.peers[a.Unmap()] = int32(i)
-			}
+// peerAt is the workload that a peer's address is of, the first if there are several.
+func peerAt(w *world.World, a netip.Addr) *mesh.Workload {
+	for _, wl := range w.Having(a) {
+		if !wl.HostNetwork {
+			return wl
 		}
 	}
+	return nil
 }
 
 // anywhere: the listeners of the service have no address.

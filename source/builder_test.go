@@ -262,6 +262,7 @@ func answers(w *world.World) []string {
 		say("key "+wl.Key(), []*mesh.Workload{w.Workload(wl.Key())}, nil)
 		say("services of "+wl.Key(), nil, w.ServicesOf(wl))
 		say("leading to "+wl.Key(), nil, w.ServicesLeadingTo(wl))
+		say("naming "+wl.Key(), nil, w.ServicesNaming(wl.Key()))
 	}
 	for i, s := range w.Services {
 		say(fmt.Sprint("workloads of ", i), w.WorkloadsOf(s), nil)
@@ -271,6 +272,7 @@ func answers(w *world.World) []string {
 	}
 	for i := range 14 {
 		a := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
+		say(fmt.Sprint("having ", a), w.Having(a), nil)
 		wl, node := w.At(a)
 		say(fmt.Sprint(a, node), []*mesh.Workload{wl}, nil)
 	}

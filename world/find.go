@@ -3,6 +3,7 @@ package world
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"hasp/mesh"
 )
@@ -147,6 +148,46 @@ func (w *World) GatewayWorkloads() []*mesh.Workload {
 		}
 	}
 	return out
+}
+
+// ServicesNaming are the services whose endpoints name a workload, which need not be
+// there, although their selector, if they have one, does not pick it.
+func (w *World) ServicesNaming(key string) []*mesh.Service {
+	if w.found != nil {
+		return w.found.naming.get(key)
+	}
+	var out []*mesh.Service
+	for _, s := range w.Services {
+		if naming(s)[key] {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// naming are the keys of the workloads that the endpoints of a service name and its
+// selector does not pick. (An endpoint has the labels of its workload.)
+func naming(s *mesh.Service) map[string]bool {
+	var out map[string]bool
+	for _, e := range s.Endpoints {
+		namespace, _, _ := strings.Cut(e.Workload, "/")
+		if e.Workload == "" || picks(s, &mesh.Workload{Namespace: namespace, Labels: e.Labels}) {
+			continue
+		}
+		if out == nil {
+			out = map[string]bool{}
+		}
+		out[e.Workload] = true
+	}
+	return out
+}
+
+// Having are the workloads that have an address, in order.
+func (w *World) Having(a netip.Addr) []*mesh.Workload {
+	if w.found != nil {
+		return w.found.at.get(a.Unmap())
+	}
+	return having(w.Workloads, a.Unmap())
 }
 
 // picks reports whether the service's selector picks the workload.

@@ -16,6 +16,7 @@ type index struct {
 	at, was   table[netip.Addr, []*mesh.Workload] // who has, or had, an address
 	hosts     table[string, []*mesh.Service]      // by hostname
 	leading   table[string, []*mesh.Service]      // by a workload's key
+	naming    table[string, []*mesh.Service]      // likewise
 	areas     map[string]*area                    // by namespace
 	gateways  []*mesh.Workload
 }
@@ -125,23 +126,30 @@ func each(wl *mesh.Workload, f func(netip.Addr)) {
 
 // followServices likewise.
 func (x *index) followServices(old, now *World, dirty map[string]bool) {
-	hosts, leading := lists[string, mesh.Service]{x.hosts.edit()}, lists[string, mesh.Service]{x.leading.edit()}
+	hosts := lists[string, mesh.Service]{x.hosts.edit()}
+	lead, name := lists[string, mesh.Service]{x.leading.edit()}, lists[string, mesh.Service]{x.naming.edit()}
 	changed := false
 	Changes(old.Services, now.Services, ByHostname, func(s *mesh.Service) {
 		changed, dirty[s.Namespace] = true, true
 		hosts.take(s.Hostname, s)
 		for key := range named(s) {
-			leading.take(key, s)
+			lead.take(key, s)
+		}
+		for key := range naming(s) {
+			name.take(key, s)
 		}
 	}, func(s *mesh.Service) {
 		changed, dirty[s.Namespace] = true, true
 		hosts.put(s.Hostname, s, ByHostname)
 		for key := range named(s) {
-			leading.put(key, s, ByHostname)
+			lead.put(key, s, ByHostname)
+		}
+		for key := range naming(s) {
+			name.put(key, s, ByHostname)
 		}
 	})
 	if changed {
-		x.hosts, x.leading = hosts.table, leading.table
+		x.hosts, x.leading, x.naming = hosts.table, lead.table, name.table
 	}
 }
 

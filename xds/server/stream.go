@@ -89,11 +89,14 @@ func loop[R request](ctx context.Context, ses *session, p protocol[R], in <-chan
 		newest, news := ses.srv.news()
 		if (newest > tried && newest > ses.generation || ses.asked) && ses.settled() {
 			tried = max(tried, newest)
+			asked := ses.asked
 			if err := ses.refresh(ctx); err != nil {
 				return err
 			}
-			if err := p.push(ses); err != nil {
-				return err
+			if asked || !ses.same { // an answer may be that nothing is there
+				if err := p.push(ses); err != nil {
+					return err
+				}
 			}
 			ses.settle()
 		}
