@@ -8,6 +8,10 @@ import (
 	"strings"
 	"sync"
 
+	security "istio.io/client-go/pkg/apis/security/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"hasp/api"
 	"hasp/mesh"
 	"hasp/world"
 )
@@ -46,7 +50,7 @@ func overlap[K comparable](a, b map[K]bool) bool {
 // changed. What did not is not computed again.
 func (c *Compiler) Next(w *world.World) (*Compiler, *Changes) {
 	next := New(w)
-	if !samePolicies(c.w, w) {
+	if !sameForAll(c.w, w) {
 		return next, &Changes{All: true}
 	}
 	d := newDifference(c.w, w)
@@ -70,13 +74,10 @@ func (c *Compiler) Next(w *world.World) (*Compiler, *Changes) {
 	return next, &d.Changes
 }
 
-// samePolicies: nothing differs that may decide about any service or workload.
-func samePolicies(a, b *world.World) bool {
+// sameForAll: nothing differs that may decide about any service or workload.
+func sameForAll(a, b *world.World) bool {
 	return (a.Mesh == b.Mesh || reflect.DeepEqual(a.Mesh, b.Mesh)) &&
-		sameList(a.Policies, b.Policies) && sameList(a.MeshPolicies, b.MeshPolicies) &&
-		sameList(a.PeerAuthentications, b.PeerAuthentications) &&
-		sameList(a.AuthorizationPolicies, b.AuthorizationPolicies) &&
-		sameList(a.DestinationRules, b.DestinationRules)
+		sameList(a.MeshPolicies, b.MeshPolicies) && sameList(a.DestinationRules, b.DestinationRules)
 }
 
 func sameList[T any](a, b []*T) bool {
@@ -108,6 +109,7 @@ func newDifference(old, now *world.World) *difference {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 	}, d.workload)
 	namespaces := map[string]bool{}
+	d.policies(namespaces)
 	walk(old.Services, now.Services, func(a, b *mesh.Service) int {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Hostname, b.Hostname), strings.Compare(a.Name, b.Name))
 	}, func(a, b *mesh.Service) { d.service(a, b, namespaces) })
@@ -143,6 +145,58 @@ func walk[T any](old, now []*T, order func(a, b *T) int, differ func(a, b *T)) {
 		}
 		if a != b && (a == nil || b == nil || !reflect.DeepEqual(a, b)) {
 			differ(a, b)
+		}
+	}
+}
+
+// policies that changed concern the workloads that they select, which are of their own
+// namespace unless that is the root namespace. A Policy also selects by services,
+// which are noted as changed in namespaces.
+func (d *difference) policies(namespaces map[string]bool) {
+	walk(d.old.PeerAuthentications, d.now.PeerAuthentications, byName, func(a, b *security.PeerAuthentication) {
+		for _, p := range []*security.PeerAuthentication{a, b} {
+			if p != nil {
+				d.selected(p.Namespace, p.Spec.GetSelector().GetMatchLabels())
+			}
+		}
+	})
+	walk(d.old.AuthorizationPolicies, d.now.AuthorizationPolicies, byName, func(a, b *security.AuthorizationPolicy) {
+		for _, p := range []*security.AuthorizationPolicy{a, b} {
+			if p != nil {
+				d.selected(p.Namespace, p.Spec.GetSelector().GetMatchLabels())
+			}
+		}
+	})
+	walk(d.old.Policies, d.now.Policies, byName, func(a, b *api.Policy) {
+		for _, p := range []*api.Policy{a, b} {
+			if p != nil {
+				d.selected(p.Namespace, nil)
+				namespaces[p.Namespace] = true
+			}
+		}
+	})
+}
+
+// byName is the order of policies.
+func byName[T any, P interface {
+	*T
+	metav1.Object
+}](a, b *T) int {
+	x, y := P(a), P(b)
+	return cmp.Or(strings.Compare(x.GetNamespace(), y.GetNamespace()), strings.Compare(x.GetName(), y.GetName()))
+}
+
+// selected workloads, of which no labels select all.
+func (d *difference) selected(namespace string, labels map[string]string) {
+	if namespace == d.now.Mesh.RootNamespace {
+		d.All = true
+		return
+	}
+	for _, w := range []*world.World{d.old, d.now} {
+		for _, wl := range w.WorkloadsIn(namespace) {
+			if hasLabels(wl.Labels, labels) {
+				d.Workloads[wl.Key()] = true
+			}
 		}
 	}
 }

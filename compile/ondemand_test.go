@@ -89,6 +89,22 @@ kind: Policy
 metadata: {name: web, namespace: shop}
 spec: {targets: [{name: %s, ports: [{number: 80}]}], peers: [%s]}`, []string{"web", "alias"}[n-1], []string{"", "{mtls: {}}"}[t["policymode"]%2])
 	}
+	for i, ns := range []string{"shop", "bank", "istio-system"} {
+		for j, selector := range []string{"", "selector: {matchLabels: {app: web}}, "} {
+			if n := t[fmt.Sprint("peers", i, j)] % 4; n > 0 {
+				add(`apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: p%d, namespace: %s}
+spec: {%smtls: {mode: %s}}`, j, ns, selector, []string{"STRICT", "DISABLE", "PERMISSIVE"}[n-1])
+			}
+			if n := t[fmt.Sprint("callers", i, j)] % 3; n > 0 {
+				add(`apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: a%d, namespace: %s}
+spec: {%saction: ALLOW, rules: [{from: [{source: {namespaces: [ns-%d]}}]}]}`, j, ns, selector, n)
+			}
+		}
+	}
 	return b.String()
 }
 
@@ -104,7 +120,7 @@ func (t town) world(tb testing.TB, generation int) *world.World {
 
 // change some of it: a little, as a mesh does.
 func (t town) change(r *rand.Rand) {
-	keys := []string{"anywhere", "rule", "policymode"}
+	keys := []string{"anywhere", "rule", "policymode", "policymode", "peers00", "peers01", "peers01", "peers10", "peers11", "peers11", "peers20", "callers00", "callers01", "callers11", "callers20"}
 	for _, ns := range namespaces {
 		keys = append(keys, ns+"se", ns+"seexport", ns+"alias", ns+"alias", ns+"aliasport", ns+"aliasport")
 		for _, app := range apps {

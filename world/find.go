@@ -43,6 +43,11 @@ func (w *World) Workload(key string) *mesh.Workload {
 	return nil
 }
 
+// WorkloadsIn are those of a namespace.
+func (w *World) WorkloadsIn(namespace string) []*mesh.Workload {
+	return ofNamespace(w.Workloads, namespace, func(wl *mesh.Workload) string { return wl.Namespace })
+}
+
 // ServicesOf are the services whose selector picks the workload, which need not
 // be one of the World's.
 func (w *World) ServicesOf(wl *mesh.Workload) []*mesh.Service {

@@ -64,7 +64,7 @@ func (w *World) IndexAfter(old *World) {
 			areas[n] = a
 		}
 		for n := range dirty {
-			workloads := ofNamespace(w.Workloads, n, func(wl *mesh.Workload) string { return wl.Namespace })
+			workloads := w.WorkloadsIn(n)
 			services := ofNamespace(w.Services, n, func(s *mesh.Service) string { return s.Namespace })
 			if len(workloads)+len(services) == 0 {
 				delete(areas, n)
