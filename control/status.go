@@ -97,13 +97,17 @@ func (c *Control) followProxies(ctx context.Context) error {
 }
 
 func (c *Control) proxiesChanged(w *world.World) {
-	proxies := c.xds.Status()
-	for _, p := range proxies {
-		if !p.Connected && w.Workload(p.Node) == nil {
-			c.xds.Forget(p.Node)
+	for _, node := range c.xds.Gone() {
+		if w.Workload(node) == nil {
+			c.xds.Forget(node)
 		}
 	}
-	if p := progressOf(proxies, w.Generation); !p.Behind && len(p.Refused) == 0 {
+	late, troubled := c.xds.Late(w.Generation)
+	if troubled { // perhaps with an older generation
+		p := progressOf(c.xds.Status(), w.Generation)
+		troubled = p.Behind || len(p.Refused) > 0
+	}
+	if late == 0 && !troubled {
 		c.timings.enforced(w.Generation, time.Now())
 		c.timeline.enforced(w.Generation, time.Now())
 	}

@@ -69,10 +69,11 @@ type registry struct {
 	mu      sync.Mutex
 	nodes   map[string]*entry
 	changed chan struct{} // closed and replaced at each change
+	tally
 }
 
 func newRegistry(now func() time.Time) *registry {
-	return &registry{now: now, nodes: map[string]*entry{}, changed: make(chan struct{})}
+	return &registry{now: now, nodes: map[string]*entry{}, changed: make(chan struct{}), tally: tally{having: map[uint64]int{}}}
 }
 
 // Status of all proxies, connected or not, by node.
@@ -101,11 +102,17 @@ func (s *Server) Changed() <-chan struct{} {
 
 // Forget drops a proxy that is not connected.
 func (s *Server) Forget(node string) {
-	s.proxies.update(func() {
-		if e := s.proxies.nodes[node]; e != nil && !e.status.Connected {
-			delete(s.proxies.nodes, node)
-		}
-	})
+	r := s.proxies
+	r.mu.Lock()
+	e := r.nodes[node]
+	r.mu.Unlock()
+	if e != nil {
+		r.update(e, func() {
+			if !e.status.Connected && r.nodes[node] == e {
+				delete(r.nodes, node)
+			}
+		})
+	}
 }
 
 // WaitAcked blocks until the given nodes have acknowledged the generation; with
@@ -115,6 +122,17 @@ func (s *Server) Forget(node string) {
 func (s *Server) WaitAcked(ctx context.Context, generation uint64, nodes ...string) error {
 	for {
 		changed := s.Changed()
+		// Where all is well a count says enough; of whom there are many.
+		if late, troubled := s.Late(generation); len(nodes) == 0 && !troubled {
+			if late == 0 {
+				return nil
+			}
+			select {
+			case <-changed:
+				continue
+			case <-ctx.Done():
+			}
+		}
 		missing, err := s.proxies.missing(generation, nodes)
 		if err != nil || missing == "" {
 			return err
@@ -161,19 +179,22 @@ func (r *registry) missing(generation uint64, nodes []string) (string, error) {
 	return missing, nil
 }
 
-// update runs f under the lock and announces a change.
-func (r *registry) update(f func()) {
+// update runs f, which changes e, under the lock and announces a change.
+func (r *registry) update(e *entry, f func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.count(e, -1)
 	f()
+	r.count(e, 1)
 	close(r.changed)
 	r.changed = make(chan struct{})
 }
 
 func (r *registry) connect(node, identity string) *entry {
 	e := &entry{ProxyStatus{Node: node, Identity: identity, Connected: true, ConnectedAt: r.now()}}
-	r.update(func() {
+	r.update(e, func() {
 		if old := r.nodes[node]; old != nil {
+			r.count(old, -1)
 			e.status.AckedGeneration, e.status.AckedAt, e.status.Nack = old.status.AckedGeneration, old.status.AckedAt, old.status.Nack
 		}
 		r.nodes[node] = e
@@ -182,39 +203,38 @@ func (r *registry) connect(node, identity string) *entry {
 }
 
 func (r *registry) disconnect(e *entry) {
-	r.update(func() {
+	r.update(e, func() {
 		e.status.Connected, e.status.DisconnectedAt = false, r.now()
-		r.forgetOldest()
 	})
+	r.forgetOldest()
 }
 
-// forgetOldest keeps the bound. The caller holds mu.
+// forgetOldest keeps the bound.
 func (r *registry) forgetOldest() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gone <= maxGone {
+		return
+	}
 	var oldest *entry
-	gone := 0
 	for _, e := range r.nodes {
-		if e.status.Connected {
-			continue
-		}
-		gone++
-		if oldest == nil || e.status.DisconnectedAt.Before(oldest.status.DisconnectedAt) {
+		if !e.status.Connected && (oldest == nil || e.status.DisconnectedAt.Before(oldest.status.DisconnectedAt)) {
 			oldest = e
 		}
 	}
-	if gone > maxGone {
-		delete(r.nodes, oldest.status.Node)
-	}
+	r.count(oldest, -1)
+	delete(r.nodes, oldest.status.Node)
 }
 
 func (r *registry) sent(e *entry, generation uint64) {
 	r.pushes.Add(1)
-	r.update(func() { e.status.SentGeneration, e.status.Error = generation, "" })
+	r.update(e, func() { e.status.SentGeneration, e.status.Error = generation, "" })
 }
 
 // passed is sent, and acknowledged too, of a generation that has nothing new for a
 // proxy that has answered everything.
 func (r *registry) passed(e *entry, generation uint64) {
-	r.update(func() {
+	r.update(e, func() {
 		e.status.SentGeneration, e.status.Error = generation, ""
 		if e.status.Nack == nil {
 			e.status.AckedGeneration, e.status.AckedAt = generation, r.now()
@@ -233,11 +253,11 @@ func (r *registry) told(e *entry, onDemand bool, d mesh.Demand) {
 }
 
 func (r *registry) failed(e *entry, err error) {
-	r.update(func() { e.status.Error = err.Error() })
+	r.update(e, func() { e.status.Error = err.Error() })
 }
 
 func (r *registry) nack(e *entry, kind, message string, generation uint64) {
-	r.update(func() { e.status.Nack = &Nack{kind, message, generation, r.now()} })
+	r.update(e, func() { e.status.Nack = &Nack{kind, message, generation, r.now()} })
 }
 
 // acked: answered says that the proxy itself accepted something of it. Without
@@ -249,5 +269,5 @@ func (r *registry) acked(e *entry, generation uint64, answered bool) {
 	if same {
 		return
 	}
-	r.update(func() { e.status.AckedGeneration, e.status.AckedAt, e.status.Nack = generation, r.now(), nil })
+	r.update(e, func() { e.status.AckedGeneration, e.status.AckedAt, e.status.Nack = generation, r.now(), nil })
 }
