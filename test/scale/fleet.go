@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
 	"time"
 
@@ -57,7 +56,7 @@ type proxy struct {
 // Start them all at once, and wait until each has a configuration.
 func (f *Fleet) Start(crew Crew, out *Joined) error {
 	f.crew = crew
-	f.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	f.log = slog.New(slog.DiscardHandler) // what matters of it the control plane knows
 	server, err := spiffeid.FromString(control.Identity(trustDomain))
 	if err != nil {
 		return err

@@ -55,10 +55,18 @@ type Plan struct {
 	Profile string `json:"-"`
 	// Brief takes no time to measure.
 	Brief bool `json:"-"`
+	// Progress is told how far it is; nil is not.
+	Progress io.Writer `json:"-"`
+}
+
+func (p Plan) say(format string, args ...any) {
+	if p.Progress != nil {
+		fmt.Fprintf(p.Progress, format, args...)
+	}
 }
 
 func command(ctx context.Context, args []string, stdout io.Writer) error {
-	var p Plan
+	p := Plan{Progress: os.Stderr}
 	fs := flag.NewFlagSet("scale", flag.ExitOnError)
 	fs.IntVar(&p.Services, "services", 1000, "services in the mesh")
 	fs.IntVar(&p.Workloads, "workloads", 5000, "workloads behind them, all with a sidecar")

@@ -73,7 +73,7 @@ func (p *Plane) Start(cfg PlaneConfig, out *PlaneInfo) error {
 	}
 	p.tokens, p.port = ca.NewTokens(0, nil), &meter{Listener: ln, open: map[net.Conn]bool{}}
 	p.control, err = control.New(control.Config{Client: client, CA: p.ca, Tokens: p.tokens, Listeners: []net.Listener{p.port}, OnDemand: cfg.OnDemand,
-		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
 	if err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ type Seen struct{ Generation uint64 }
 
 const (
 	lookEvery = time.Millisecond
-	askEvery  = 25 * time.Millisecond
+	askEvery  = 50 * time.Millisecond
 	lookFor   = 5 * time.Minute
 )
 
@@ -168,7 +168,7 @@ func (p *Plane) Await(w Want, out *Seen) error {
 	return poll(lookEvery, func() (bool, error) {
 		s := p.control.World()
 		if !w.in(s) {
-			return false, nil
+			return false, fmt.Errorf("it is not in World %d", s.Generation)
 		}
 		out.Generation = s.Generation
 		return true, nil
@@ -184,17 +184,21 @@ type AckArgs struct {
 	Proxies    int
 }
 
-// Acked waits until so many proxies have acknowledged a generation.
+// Acked waits until so many proxies have acknowledged a generation. One that refuses
+// it may change its mind: a proxy also does so when it has waited for the rest too
+// long, as when all come at once.
 func (p *Plane) Acked(a AckArgs, out *Acks) error {
 	out.At = map[string]time.Time{}
 	return poll(askEvery, func() (bool, error) {
 		list := p.control.Status().Proxies
-		late := slices.ContainsFunc(list, func(s server.ProxyStatus) bool { return !s.Connected || s.AckedGeneration < a.Generation })
-		if i := slices.IndexFunc(list, func(s server.ProxyStatus) bool { return s.Nack != nil }); i >= 0 {
-			return false, fmt.Errorf("%s refused its configuration: %s", list[i].Node, list[i].Nack.Message)
-		}
-		if late || len(list) < a.Proxies {
-			return false, nil
+		i := slices.IndexFunc(list, func(s server.ProxyStatus) bool {
+			return !s.Connected || s.AckedGeneration < a.Generation || s.Nack != nil
+		})
+		switch {
+		case len(list) < a.Proxies:
+			return false, fmt.Errorf("of %d proxies %d are known", a.Proxies, len(list))
+		case i >= 0:
+			return false, fmt.Errorf("%s: %s", list[i].Node, list[i].State(a.Generation))
 		}
 		for _, s := range list {
 			out.At[s.Node] = s.AckedAt
@@ -203,15 +207,15 @@ func (p *Plane) Acked(a AckArgs, out *Acks) error {
 	})
 }
 
-// Connected waits until so many proxies have connected since a time and
-// acknowledged what there is.
+// Connected waits until all proxies have connected since a time and acknowledged
+// what there is.
 func (p *Plane) Connected(since time.Time, out *Acks) error {
 	out.At = map[string]time.Time{}
 	return poll(askEvery, func() (bool, error) {
 		st := p.control.Status()
 		for _, s := range st.Proxies {
 			if !s.Connected || s.ConnectedAt.Before(since) || s.AckedGeneration < st.Generation {
-				return false, nil
+				return false, fmt.Errorf("%s: %s", s.Node, s.State(st.Generation))
 			}
 		}
 		for _, s := range st.Proxies {
@@ -227,15 +231,16 @@ func (p *Plane) Generation(_ struct{}, out *Seen) error {
 	return nil
 }
 
+// poll until it is ok; the error says why it is not.
 func poll(every time.Duration, ok func() (bool, error)) error {
 	deadline := time.Now().Add(lookFor)
 	for {
 		done, err := ok()
-		if done || err != nil {
-			return err
+		if done {
+			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("it did not come within %v", lookFor)
+			return fmt.Errorf("it did not come within %v: %w", lookFor, err)
 		}
 		time.Sleep(every)
 	}

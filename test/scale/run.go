@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -55,10 +56,24 @@ func Run(ctx context.Context, p Plan) (*Result, error) {
 		return nil, err
 	}
 	defer r.fleet.stop()
-	for _, step := range []func(context.Context, string) error{r.read, r.join, r.rest, r.changes, r.reports, r.reconnect, r.restart, r.check} {
-		if err := step(ctx, url); err != nil {
+	for _, step := range []struct {
+		what string
+		do   func(context.Context, string) error
+	}{
+		{"reading everything, and all proxies start", r.read},
+		{"memory", r.join},
+		{"rest", r.rest},
+		{"changes", r.changes},
+		{"reports", r.reports},
+		{"all connections break", r.reconnect},
+		{"all proxies begin anew", r.restart},
+		{"check", r.check},
+	} {
+		start := time.Now()
+		if err := step.do(ctx, url); err != nil {
 			return nil, err
 		}
+		p.say("%s: %.1f s\n", step.what, time.Since(start).Seconds())
 	}
 	return r.result, nil
 }
@@ -182,6 +197,7 @@ func (r *run) changes(ctx context.Context, _ string) error {
 			return fmt.Errorf("%s: %w", k.name, err)
 		}
 		r.result.Changes = append(r.result.Changes, c)
+		r.plan.say("  %s\n", strings.Join(c.cells(), "  "))
 		if r.plan.Profile != "" {
 			if err := r.plane.ask(ctx, "ProfileEnd", filepath.Join(r.plan.Profile, k.name+".heap"), &struct{}{}); err != nil {
 				return err
