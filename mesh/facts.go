@@ -1,7 +1,7 @@
 package mesh
 
 import (
-	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
 	"time"
@@ -9,20 +9,27 @@ import (
 
 // TraceOf names a connection by what its two ends have in common: the random of
 // the ClientHello (RFC 8446, section 4.1.2) that it begins with, whoever's TLS it
-// is, else the addresses of its two sockets.
+// is, else the addresses of its two sockets. It is FNV-1a in hex: a name, and no
+// secret.
 func TraceOf(clientRandom []byte, client, server netip.AddrPort) string {
-	h := sha256.New()
-	if len(clientRandom) > 0 {
-		h.Write(clientRandom)
-	} else {
-		h.Write([]byte(plainAddr(client) + ">" + plainAddr(server)))
+	var room [2 * len("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535>")]byte
+	from := clientRandom
+	if len(from) == 0 {
+		from = append(plainAddr(client).AppendTo(room[:0]), '>')
+		from = plainAddr(server).AppendTo(from)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:8])
+	h := uint64(14695981039346656037)
+	for _, b := range from {
+		h = (h ^ uint64(b)) * 1099511628211
+	}
+	var out [8]byte
+	binary.BigEndian.PutUint64(out[:], h)
+	return hex.EncodeToString(out[:])
 }
 
 // plainAddr is an address without what only one end calls it by.
-func plainAddr(a netip.AddrPort) string {
-	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port()).String()
+func plainAddr(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
 }
 
 // EdgeKey is what tells one line of a proxy's ledger from another: between its
