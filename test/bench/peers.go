@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"time"
 
@@ -119,12 +120,24 @@ func peers() []peer {
 
 func nothing(*lab) (string, error) { return "", nil }
 
+// find is where a program is. Debian keeps daemons where users do not look.
+func find(program string) (string, error) {
+	path, err := exec.LookPath(program)
+	if err == nil {
+		return path, nil
+	}
+	if path, err := exec.LookPath(filepath.Join("/usr/sbin", program)); err == nil {
+		return path, nil
+	}
+	return "", fmt.Errorf("%w; test/setup/debian.sh installs it", err)
+}
+
 // says is what a program prints about its version, found by a pattern with one
 // group.
 func says(pattern, program string, args ...string) (string, error) {
-	path, err := exec.LookPath(program)
+	path, err := find(program)
 	if err != nil {
-		return "", fmt.Errorf("%w; test/setup/debian.sh installs it", err)
+		return "", err
 	}
 	out, err := exec.Command(path, args...).CombinedOutput()
 	if err != nil {

@@ -23,6 +23,10 @@ type process struct {
 
 // start runs a program until stop; what it says goes to a file.
 func (l *lab) start(name string, env []string, program string, args ...string) (*process, error) {
+	program, err := find(program)
+	if err != nil {
+		return nil, err
+	}
 	log := filepath.Join(l.dir, name+".log")
 	out, err := os.Create(log)
 	if err != nil {
