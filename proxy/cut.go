@@ -139,10 +139,10 @@ func (r *row) spared(s *settings) bool {
 // owes none.
 func (r *row) finishUntil(until time.Time) bool {
 	r.mu.Lock()
-	w := r.watch
+	w, pooled := r.watch, r.client == nil
 	r.mu.Unlock()
 	switch {
-	case r.client == nil:
+	case pooled:
 		if r.carries.Load() == 0 {
 			return false
 		}
@@ -166,12 +166,12 @@ func (r *row) finishUntil(until time.Time) bool {
 // not about to, and whether it has.
 func (r *row) finishing() (until time.Time, done bool) {
 	r.mu.Lock()
-	until, w := r.finishBy, r.watch
+	until, w, pooled := r.finishBy, r.watch, r.client == nil
 	if r.ended || r.cut {
 		until = time.Time{}
 	}
 	r.mu.Unlock()
-	if r.client == nil {
+	if pooled {
 		return until, r.carries.Load() == 0
 	}
 	return until, w != nil && w.finished(r.meter.Sent.Load())

@@ -118,7 +118,7 @@ func (f *Facts) lookAtLive(now time.Time, whole bool) (live [classes][]*row) {
 	}
 	for _, r := range f.rows {
 		f.p.bring(r)
-		if r.account.line.Load() == nil && now.Sub(r.begun) >= silentFor && r.isSettled() {
+		if r.account.line.Load() == nil && r.age(now) >= silentFor && r.isSettled() {
 			f.p.count(r)
 		}
 		if c, news := f.news(r, now); news {
@@ -138,7 +138,7 @@ func (f *Facts) news(r *row, now time.Time) (class, bool) {
 		return moved, t.revision != r.revision.Load() || t.sent != r.meter.Sent.Load() || t.received != r.meter.Received.Load()
 	}
 	// Most are decided about in no time.
-	return opened, now.Sub(r.begun) >= reportPause || r.isSettled()
+	return opened, r.age(now) >= reportPause || r.isSettled()
 }
 
 // lookAgain wakes the reporter, after a while, if a connection that lives has

@@ -176,6 +176,9 @@ func (p *Proxy) terminate(r *row, config *tls.Config, head []byte) (*relay.Side,
 		config = sock.ForServer(config)
 	}
 	side, cs, err := serverHandshake(withOffer(ctx, &h.offered), config, sock)
+	if err == nil {
+		p.certs.share(cs)
+	}
 	h.sni = cs.ServerName
 	r.traceHello(sock.ClientRandom())
 	r.shown(h, cs)

@@ -158,6 +158,7 @@ type Proxy struct {
 	access   *accessLog
 	metrics  *metrics
 	server   *serverTLS
+	certs    *certs
 	gateways *gateways
 	probes   *probes
 	news     probeNews
@@ -201,6 +202,7 @@ func New(cfg Config) (*Proxy, error) {
 		access:  newAccessLog(cfg.AccessLog),
 		metrics: newMetrics(cfg.Identity, cfg.Now),
 		server:  newServerTLS(cfg.Identity, cfg.Now, cfg.trunks()),
+		certs:   newCerts(),
 	}
 	p.facts = newFacts(p)
 	p.ledger = newLedger(cfg.Now, p.facts.poke)

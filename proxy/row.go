@@ -15,12 +15,12 @@ import (
 // row is one connection: its facts, and the handles to end it from outside.
 type row struct {
 	id      uint64       // facts.ID, to be read without the lock
-	begun   time.Time    // when it was entered, likewise
+	begun   int64        // when it was entered, in Unix nanoseconds, likewise
 	client  *net.TCPConn // nil for a gateway's connections to its clusters
 	meter   relay.Meter
-	slot    int // in table.live, under the table's lock
 	account account
 	told    told
+	slot    int32        // in table.live, under the table's lock
 	carries atomic.Int32 // requests of a gateway
 	frames  atomic.Int32 // goroutines that are, or will be, about it (Proxy.frame)
 	// revision grows with every change of facts.
@@ -156,8 +156,19 @@ func (r *row) carriedBy(client, up *relay.Side) bool {
 		return false
 	}
 	r.sides = [2]*relay.Side{client, up}
+	if r.client != nil {
+		r.client = handed
+	}
+	r.upstream = handed
 	return true
 }
+
+// handed stands for a socket that a side has: what the net package keeps of a
+// connection is a tenth of a silent one.
+var handed = new(net.TCPConn)
+
+// age is how long ago it was entered.
+func (r *row) age(now time.Time) time.Duration { return time.Duration(now.UnixNano() - r.begun) }
 
 func (r *row) closeSockets(reset bool) {
 	for _, s := range r.sides {

@@ -39,7 +39,7 @@ func (t *table) open(dir mesh.Direction, c *net.TCPConn, now time.Time) *row {
 		return nil
 	}
 	t.nextID++
-	r := &row{id: t.nextID, begun: now, client: c}
+	r := &row{id: t.nextID, begun: now.UnixNano(), client: c}
 	r.facts = mesh.Connection{
 		ID:        t.nextID,
 		Direction: dir,
@@ -50,7 +50,7 @@ func (t *table) open(dir mesh.Direction, c *net.TCPConn, now time.Time) *row {
 	if c != nil {
 		r.facts.Source = addrPort(c.RemoteAddr())
 	}
-	r.slot = len(t.live)
+	r.slot = int32(len(t.live))
 	t.live = append(t.live, r)
 	return r
 }

@@ -92,7 +92,7 @@ func newTrunks() *trunks {
 // are those of before it.
 func (p *Proxy) newTrunk(r *row, side *relay.Side, cs *tls.ConnectionState, h *hand, roots *x509.CertPool) *trunk {
 	side.InBand()
-	t := &trunk{p: p, side: side, state: cs, hand: h, shaken: p.cfg.Now(), answer: make(chan byte, 1)}
+	t := &trunk{p: p, side: side, state: p.certs.state(cs), hand: h, shaken: p.cfg.Now(), answer: make(chan byte, 1)}
 	t.local, t.remote = addrPort(side.LocalAddr()), addrPort(side.RemoteAddr())
 	t.verified.roots, t.verified.until = roots, goodUntil(cs)
 	if h.own != nil {
