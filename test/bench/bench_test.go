@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"testing"
@@ -9,7 +10,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(helperWord) != "" { // the bench starts itself as its helpers
-		if err := help(os.Args[1:]); err != nil {
+		if err := help(context.Background(), os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}
@@ -36,7 +37,7 @@ func TestBrief(t *testing.T) {
 		}
 		b.peers = append(b.peers, p)
 	}
-	r, err := b.run(root)
+	r, err := b.run(t.Context(), root)
 	if err != nil {
 		t.Fatal(err)
 	}

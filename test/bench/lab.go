@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -27,6 +28,8 @@ type lab struct {
 	ports  load.Ports // of the workload
 	port   int        // the next to try
 	work   *helper
+	// started are the process groups of programs.
+	started sync.Map
 	// profiles is a folder for CPU profiles of our sidecars; "" for none.
 	profiles string
 }

@@ -30,15 +30,17 @@ import (
 const helperWord = "HASP_BENCH_HELPER"
 
 func main() {
-	if err := command(os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := command(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func command(args []string, stdout, stderr io.Writer) error {
+func command(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if os.Getenv(helperWord) != "" {
-		return help(args)
+		return help(ctx, args)
 	}
 	var b bench
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -73,7 +75,9 @@ func command(args []string, stdout, stderr io.Writer) error {
 	}
 	r := &report{bench: &b}
 	if b.rounds > 0 {
-		if r, err = b.run(root); err != nil {
+		if r, err = b.run(ctx, root); ctx.Err() != nil {
+			return errors.New("interrupted")
+		} else if err != nil {
 			return err
 		}
 	}
@@ -89,9 +93,7 @@ func command(args []string, stdout, stderr io.Writer) error {
 }
 
 // help is what this program does as its own helper.
-func help(args []string) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+func help(ctx context.Context, args []string) error {
 	switch {
 	case len(args) == 1 && args[0] == "backend":
 		ctx, cancel := context.WithCancel(ctx)

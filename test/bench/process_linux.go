@@ -41,11 +41,20 @@ func (l *lab) start(name string, env []string, program string, args ...string) (
 		return nil, err
 	}
 	p := &process{cmd: cmd, log: log, done: make(chan struct{})}
+	l.started.Store(cmd.Process.Pid, true)
 	go func() {
 		defer close(p.done)
 		_ = cmd.Wait() // how it ended shows in what was measured
 	}()
 	return p, nil
+}
+
+// kill ends all programs of the lab at once: what waits for one then fails.
+func (l *lab) kill() {
+	l.started.Range(func(pid, _ any) bool {
+		_ = syscall.Kill(-pid.(int), syscall.SIGKILL)
+		return true
+	})
 }
 
 // stop ends the process and its children, in order if they can.

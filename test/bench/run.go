@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -31,14 +32,16 @@ type report struct {
 	numbers numbers
 }
 
-// run starts all pairs, and measures each in turn.
-func (b *bench) run(root string) (*report, error) {
+// run starts all pairs, and measures each in turn. Nothing of it is left when it
+// returns, also when ctx ends it.
+func (b *bench) run(ctx context.Context, root string) (*report, error) {
 	r := &report{machine: thisMachine(), started: time.Now(), bench: b, version: map[string]string{}, numbers: numbers{}}
 	l, err := newLab(root)
 	if err != nil {
 		return nil, err
 	}
 	defer l.close()
+	defer context.AfterFunc(ctx, l.kill)()
 	l.profiles = b.profiles
 	pairs := map[string]*pair{}
 	defer func() {
@@ -63,11 +66,14 @@ func (b *bench) run(root string) (*report, error) {
 		fmt.Fprintf(b.progress, "%s is up: %s\n", peer.name, r.version[peer.name])
 	}
 	if b.idle {
-		if err := b.memory(l, pairs, r); err != nil {
+		if err := b.memory(ctx, l, pairs, r); err != nil {
 			return nil, err
 		}
 	}
 	for n := range b.rounds {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		if err := b.round(l, pairs, r, n); err != nil {
 			return nil, err
 		}
@@ -113,7 +119,7 @@ func (b *bench) round(l *lab, pairs map[string]*pair, r *report, n int) error {
 // memory opens silent connections through all pairs and looks at what they have
 // grown by. A Go program's collector runs by itself every two minutes at the
 // latest, and settle is longer.
-func (b *bench) memory(l *lab, pairs map[string]*pair, r *report) error {
+func (b *bench) memory(ctx context.Context, l *lab, pairs map[string]*pair, r *report) error {
 	all := map[string]sample{}
 	for _, peer := range b.peers {
 		if p := pairs[peer.name]; len(p.procs) > 0 {
@@ -140,7 +146,11 @@ func (b *bench) memory(l *lab, pairs map[string]*pair, r *report) error {
 		all[name] = s
 	}
 	fmt.Fprintf(b.progress, "%d idle connections a pair are open; memory is looked at in %s\n", b.idleConnections(), b.settle)
-	time.Sleep(b.settle)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(b.settle):
+	}
 	for name, s := range all {
 		n, err := pairs[name].memory()
 		if err != nil {
