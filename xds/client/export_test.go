@@ -4,3 +4,13 @@ import "time"
 
 // SetEvery shortens the time between reports.
 func (r *Reporter) SetEvery(d time.Duration) { r.every = d }
+
+// ForgetAll forgets whatever is asked for, as if nobody had needed it for long.
+func (d *Demand) ForgetAll() {
+	later := time.Now().Add(time.Hour)
+	d.services.forget(later)
+	d.peers.forget(later)
+}
+
+// MaxAsked is how many services are asked for at most.
+const MaxAsked = maxAsked
