@@ -144,6 +144,8 @@ func (p *Proxy) revisit(ctx context.Context, s *settings) {
 	if len(undecided) == 0 {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, keepEvery)
+	defer cancel()
 	for dst := range undecided {
 		if err := s.directory.Service(ctx, dst); err != nil {
 			p.log.Warn("connections are not judged again yet", slog.String("destination", dst.String()), slog.Any("error", err))
