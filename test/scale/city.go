@@ -58,13 +58,11 @@ func newCity(p Plan) *city {
 	for i := range p.Services {
 		c.services = append(c.services, &service{namespace: "ns-" + strconv.Itoa(i/perNamespace), name: "app-" + strconv.Itoa(i), number: i})
 	}
-	left := p.Workloads - p.Services
+	given, sum := 0, 0
 	for i, s := range c.services {
-		n := 1 + (p.Workloads-p.Services)*weight(i)/weights
-		left -= n - 1
-		if i == len(c.services)-1 {
-			n += left
-		}
+		sum += weight(i)
+		n := 1 + (p.Workloads-p.Services)*sum/weights - given
+		given += n - 1
 		for range n {
 			s.pods = append(s.pods, c.pod(s))
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/rpc"
 	"os"
 	"os/exec"
@@ -110,17 +111,21 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// Memory of a part's process, after a garbage collection.
+// Memory of a part's process, after its garbage was collected.
 type Memory struct {
 	Live uint64 `json:"live"` // heap and stacks in use
 	RSS  uint64 `json:"rss"`
 }
 
 func memory() (Memory, error) {
-	runtime.GC()
-	debug.FreeOSMemory()
 	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
+	for last := uint64(math.MaxUint64); ; last = m.HeapAlloc { // what is in pools goes later
+		debug.FreeOSMemory()
+		runtime.ReadMemStats(&m)
+		if m.HeapAlloc > last-last/50 {
+			break
+		}
+	}
 	rss, err := rss()
 	return Memory{m.HeapAlloc + m.StackInuse, rss}, err
 }

@@ -154,7 +154,11 @@ func (r *run) reports(ctx context.Context, url string) error {
 	if err := pause(ctx, r.watch(reportsFor)); err != nil { // all have connected
 		return err
 	}
-	used, err := r.share(ctx, r.watch(reportsFor))
+	var used float64
+	err := r.profiled(ctx, "reports", func() (err error) {
+		used, err = r.share(ctx, r.watch(reportsFor))
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -187,24 +191,35 @@ func (r *run) watch(d time.Duration) time.Duration {
 // changes of each kind, one after the other.
 func (r *run) changes(ctx context.Context, _ string) error {
 	for _, k := range r.applier.kinds() {
-		if r.plan.Profile != "" {
-			if err := r.plane.ask(ctx, "Profile", filepath.Join(r.plan.Profile, k.name+".cpu"), &struct{}{}); err != nil {
-				return err
+		err := r.profiled(ctx, k.name, func() error {
+			c, err := r.changesOf(ctx, k)
+			if err != nil {
+				return fmt.Errorf("%s: %w", k.name, err)
 			}
-		}
-		c, err := r.changesOf(ctx, k)
+			r.result.Changes = append(r.result.Changes, c)
+			r.plan.say("  %s\n", strings.Join(c.cells(), "  "))
+			return nil
+		})
 		if err != nil {
-			return fmt.Errorf("%s: %w", k.name, err)
-		}
-		r.result.Changes = append(r.result.Changes, c)
-		r.plan.say("  %s\n", strings.Join(c.cells(), "  "))
-		if r.plan.Profile != "" {
-			if err := r.plane.ask(ctx, "ProfileEnd", filepath.Join(r.plan.Profile, k.name+".heap"), &struct{}{}); err != nil {
-				return err
-			}
+			return err
 		}
 	}
 	return nil
+}
+
+// profiled is do, with profiles of the control plane if they are asked for.
+func (r *run) profiled(ctx context.Context, name string, do func() error) error {
+	if r.plan.Profile == "" {
+		return do()
+	}
+	file := filepath.Join(r.plan.Profile, name)
+	if err := r.plane.ask(ctx, "Profile", file+".cpu", &struct{}{}); err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	return r.plane.ask(ctx, "ProfileEnd", file+".heap", &struct{}{})
 }
 
 func (r *run) changesOf(ctx context.Context, k kind) (Change, error) {
