@@ -13,9 +13,11 @@ import (
 // first request.
 const wildcard = "*"
 
-// chunk is about how many bytes of resources go into one response, so that no
-// response reaches the limit of a client.
-const chunk = 1 << 20
+// piece is about how many bytes of resources go into one response of a total. A
+// connection of gRPC keeps the buffer that it wrote last, and beyond 32 KiB there is
+// only one size of those, a megabyte; but a large configuration must not take more
+// answers than may be outstanding, nor a response reach the limit of a client.
+func piece(total int) int { return max(16<<10, total/256) }
 
 // delta is the incremental protocol: per resource, what the proxy has.
 type delta struct {
@@ -149,9 +151,13 @@ func (t *deltaType) wants(name string) bool { return t.names[wildcard] || t.name
 // that the next change makes the set whole again.
 func (d *delta) respond(ses *session, kind string, up, gone []string) error {
 	t, now := d.types[kind], ses.resources[kind]
+	total := 0
+	for _, name := range up {
+		total += len(now[name].Body.GetValue())
+	}
 	for {
 		resp := &discovery.DeltaDiscoveryResponse{TypeUrl: kind, SystemVersionInfo: systemVersion(ses.generation), RemovedResources: gone}
-		for size := 0; len(up) > 0 && size < chunk; up = up[1:] {
+		for size := 0; len(up) > 0 && size < piece(total); up = up[1:] {
 			res := now[up[0]]
 			resp.Resources = append(resp.Resources, &discovery.Resource{Name: up[0], Version: res.Version, Resource: res.Body})
 			t.has[up[0]] = res.Version

@@ -48,6 +48,9 @@ func Options(c Credentials) []grpc.ServerOption {
 		grpc.Creds(credentials.NewTLS(TLS(c))),
 		grpc.MaxRecvMsgSize(maxRequest),
 		grpc.MaxConcurrentStreams(100), // of one connection
+		// Nearly all connections are idle nearly always.
+		grpc.ReadBufferSize(8 << 10),
+		grpc.SharedWriteBuffer(true),
 		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
