@@ -191,7 +191,7 @@ func TestNextEndpointWhenOneIsDown(t *testing.T) {
 			if m.client.health.healthy(at.String()) {
 				t.Error("the endpoint is still believed in")
 			}
-			f := m.client.row(func(c mesh.Connection) bool { return ended(c) && c.Why != "" })
+			f := m.client.row(func(c mesh.Connection) bool { return ended(c) && c.Upstream == m.at && c.Why != "" })
 			if !strings.HasPrefix(f.Why, tc.why) || !f.Allowed || f.Upstream != m.at {
 				t.Errorf("row: %+v", f)
 			}
