@@ -16,7 +16,7 @@ import (
 
 // flowRounds is how often a flow fills the loop's buffer before others have
 // their turn.
-const flowRounds = 4
+const flowRounds = 2
 
 // flow is the bytes from one end of a pair to the other. While its destination
 // has not taken what was read, nothing more is.

@@ -23,10 +23,10 @@ const (
 	loopFront  = 64
 	loopBuffer = loopFront + loopSlots*slotSize
 
-	// loopEvents is how many a loop asks for at a time, loopTurns how often it
-	// goes on before others may have the processor.
+	// loopEvents is how many a loop asks for at a time, loopStint how long it goes
+	// on before others may have the processor, handshakes above all.
 	loopEvents = 128
-	loopTurns  = 64
+	loopStint  = int64(time.Millisecond)
 )
 
 // loop serves pairs of sockets in one goroutine. Its own epoll descriptor is
@@ -48,6 +48,7 @@ type loop struct {
 	ends  []*end // by descriptor
 	again []*pair
 	now   int64 // Unix nanoseconds, of this turn
+	began int64 // when it was not idle any more, 0 while it is
 
 	buf  []byte
 	segs []segment // of buf, what is to be written
@@ -107,8 +108,11 @@ func (l *loop) watch(fd int, events uint32) error {
 // run is the loop's goroutine.
 func (l *loop) run() {
 	defer close(l.over)
-	for turn := 1; l.wait(); turn++ {
+	for l.wait() {
 		l.now = time.Now().UnixNano()
+		if l.began == 0 {
+			l.began = l.now
+		}
 		rung := false
 		for _, e := range l.events[:l.n] {
 			if int(e.Fd) == l.bell {
@@ -129,7 +133,8 @@ func (l *loop) run() {
 		if rung && !l.answerBell() {
 			break
 		}
-		if turn%loopTurns == 0 {
+		if l.now-l.began > loopStint {
+			l.began = 0
 			runtime.Gosched()
 		}
 	}
@@ -153,7 +158,9 @@ func (l *loop) poll(fd uintptr) bool {
 		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&l.events[0])), loopEvents, 0, 0, 0)
 		switch errno {
 		case 0:
-			l.n = int(n)
+			if l.n = int(n); n == 0 {
+				l.began = 0
+			}
 			return n > 0
 		case syscall.EINTR:
 		default:
