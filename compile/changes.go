@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"reflect"
 	"strings"
-	"sync"
 
 	security "istio.io/client-go/pkg/apis/security/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -55,23 +54,16 @@ func (c *Compiler) Next(w *world.World) (*Compiler, *Changes) {
 	}
 	d := newDifference(c.w, w)
 	if d.All {
-		return next, &d.Changes
+		return next, &Changes{All: true}
 	}
 	c.mu.Lock()
-	next.parts = maps.Clone(c.parts)
+	next.parts = c.parts.next(&d.Changes)
 	c.mu.Unlock()
-	maps.DeleteFunc(next.parts, func(key partKey, _ *Part) bool {
-		return d.hosts[key.host] || key.host == hostKey{} && d.Peers[key.place.Addr()]
-	})
-	before := c.places
-	next.places = sync.OnceValue(func() *places {
-		old := before()
-		if !d.moved {
-			return old
-		}
-		return newPlaces(w)
-	})
-	return next, &d.Changes
+	if !d.moved {
+		next.places = c.places // positions are what they were
+	}
+	changes := d.Changes // alone: it outlives the Worlds
+	return next, &changes
 }
 
 // sameForAll: nothing differs that may decide about any service or workload.
@@ -121,6 +113,10 @@ func newDifference(old, now *world.World) *difference {
 // for what one of them lacks.
 func walk[T any](old, now []*T, order func(a, b *T) int, differ func(a, b *T)) {
 	for len(old) > 0 || len(now) > 0 {
+		if len(old) > 0 && len(now) > 0 && old[0] == now[0] {
+			old, now = old[1:], now[1:] // most are, when one World was made of the other
+			continue
+		}
 		var a, b *T
 		switch {
 		case len(now) == 0:

@@ -36,7 +36,7 @@ type Compiler struct {
 
 	mu       sync.Mutex
 	outbound map[string]mesh.Outbound // by audience
-	parts    map[partKey]*Part
+	parts    *kept
 	places   func() *places
 }
 
@@ -44,7 +44,7 @@ type Compiler struct {
 func New(w *world.World) *Compiler {
 	return &Compiler{
 		w: w, outbound: map[string]mesh.Outbound{}, peers: sync.OnceValue(func() []mesh.Peer { return peers(w) }),
-		parts: map[partKey]*Part{}, places: sync.OnceValue(func() *places { return newPlaces(w) }),
+		parts: newKept(), places: sync.OnceValue(func() *places { return newPlaces(w) }),
 	}
 }
 

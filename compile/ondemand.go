@@ -41,6 +41,8 @@ type partKey struct {
 	port     uint16
 }
 
+func peerKey(a netip.Addr) partKey { return partKey{place: netip.AddrPortFrom(a, 0)} }
+
 // hostKey names a service. A Service and a ServiceEntry may have all of their
 // names in common; only the latter has a resolution, if it has addresses.
 type hostKey struct{ namespace, name, hostname, resolution string }
@@ -65,7 +67,7 @@ func (c *Compiler) OnDemand(wl *mesh.Workload, d mesh.Demand) (*mesh.ProxyConfig
 	}
 	for a := range d.Peers {
 		if wl := peerAt(c.w, a); wl != nil {
-			o.add(partKey{place: netip.AddrPortFrom(a, 0)}, func() *Part {
+			o.add(peerKey(a), func() *Part {
 				p := peer(c.w, wl, a)
 				return &Part{Peer: &p}
 			})
@@ -86,18 +88,15 @@ type order struct {
 // add a part, made if nobody had it before.
 func (o *order) add(key partKey, make func() *Part) *Part {
 	o.c.mu.Lock()
-	p := o.c.parts[key]
+	p := o.c.parts.get(key)
 	o.c.mu.Unlock()
 	if p == nil {
 		p = make()
 		o.c.mu.Lock()
-		if first := o.c.parts[key]; first != nil {
+		if first := o.c.parts.get(key); first != nil {
 			p = first
 		} else {
-			if len(o.c.parts) >= maxParts {
-				clear(o.c.parts)
-			}
-			o.c.parts[key] = p
+			o.c.parts.add(key, p)
 		}
 		o.c.mu.Unlock()
 	}
