@@ -61,7 +61,7 @@ func verifyServer(cs *tls.ConnectionState, roots *x509.CertPool, names []string,
 		return errors.New("the server presented no certificate")
 	}
 	leaf := cs.PeerCertificates[0]
-	if err := verifyChain(cs.PeerCertificates, roots, x509.ExtKeyUsageServerAuth, now); err != nil {
+	if _, err := verifyChain(cs.PeerCertificates, roots, x509.ExtKeyUsageServerAuth, now); err != nil {
 		return err
 	}
 	if len(names) == 0 {

@@ -58,7 +58,7 @@ func gatewayTLS(id Identity, now func() time.Time, srv *mesh.Server, secrets []m
 		// The mesh's own certificate asks for the mesh's own clients.
 		c.ClientAuth = tls.RequireAnyClientCert
 		c.VerifyConnection = func(cs tls.ConnectionState) error {
-			_, err := verifyPeer(&cs, id.Roots(), x509.ExtKeyUsageClientAuth, now())
+			_, err := verifyPeer(&cs, id, x509.ExtKeyUsageClientAuth, now())
 			return err
 		}
 		return c, nil

@@ -170,7 +170,6 @@ func (p *Proxy) terminate(r *row, config *tls.Config, head []byte) (*relay.Side,
 	defer cancel()
 	h := new(hand)
 	h.own, _ = p.cfg.Identity.Certificate() // without one the handshake says so
-	roots := p.cfg.Identity.Roots()
 	sock := relay.NewSocket(r.client, head)
 	if p.shares {
 		config = sock.ForServer(config)
@@ -204,7 +203,7 @@ func (p *Proxy) terminate(r *row, config *tls.Config, head []byte) (*relay.Side,
 		f.PeerIdentity = id.String()
 	})
 	if cs.NegotiatedProtocol == alpnTrunk {
-		t := p.newTrunk(r, side, cs, h, roots)
+		t := p.newTrunk(r, side, cs, h)
 		t.use, t.dst = x509.ExtKeyUsageClientAuth, r.snapshot().Destination
 	}
 	return side, nil

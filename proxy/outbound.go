@@ -207,7 +207,7 @@ func (r *row) triedBefore(failed []error) {
 func (p *Proxy) secure(ctx context.Context, r *row, u *upstreamTLS, sock *relay.Socket) (*relay.Side, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.HandshakeTimeout)
 	defer cancel()
-	h, roots := u.hand(p.cfg.Identity), p.cfg.Identity.Roots()
+	h := u.hand(p.cfg.Identity)
 	side, cs, err := u.handshake(ctx, sock, p.shares && r.client != nil)
 	r.traceHello(sock.ClientRandom())
 	r.shown(h, cs)
@@ -224,7 +224,7 @@ func (p *Proxy) secure(ctx context.Context, r *row, u *upstreamTLS, sock *relay.
 		}
 	})
 	if cs.NegotiatedProtocol == alpnTrunk {
-		t := p.newTrunk(r, side, cs, h, roots)
+		t := p.newTrunk(r, side, cs, h)
 		t.use, t.key = x509.ExtKeyUsageServerAuth, trunkKey{addrPort(sock.RemoteAddr()).String(), u.key}
 	}
 	return side, nil

@@ -12,8 +12,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -28,16 +26,6 @@ import (
 	"hasp/mesh"
 	"hasp/proxy/relay"
 )
-
-// Identity is where the proxy takes its own certificate and the roots it trusts
-// from. It is asked at every handshake, so that a renewal needs no reconnect.
-type Identity interface {
-	// Certificate is the current X.509-SVID with its chain, key and parsed
-	// leaf, or an error that says why there is none yet.
-	Certificate() (*tls.Certificate, error)
-	// Roots of the mesh, or nil while there are none.
-	Roots() *x509.CertPool
-}
 
 // Dialer opens the connections that the proxy makes itself. It sets whatever
 // mark lets them pass capture. *net.Dialer is one.
@@ -184,6 +172,7 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, errors.New("proxy: Config needs Log, OrigDst, Identity and Dialer")
 	}
 	cfg.setDefaults()
+	cfg.Identity = &trust{Identity: cfg.Identity}
 	var loops *relay.Fast
 	if cfg.Relay == nil {
 		loops = new(relay.Fast)

@@ -127,7 +127,7 @@ func meshClientConfig(id Identity, now func() time.Time, minVersion uint16, serv
 		// VerifyConnection does all of it, before our certificate is sent.
 		InsecureSkipVerify: true,
 		VerifyConnection: func(cs tls.ConnectionState) error {
-			got, err := verifyPeer(&cs, id.Roots(), x509.ExtKeyUsageServerAuth, now())
+			got, err := verifyPeer(&cs, id, x509.ExtKeyUsageServerAuth, now())
 			if err != nil {
 				return err
 			}

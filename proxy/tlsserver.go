@@ -113,7 +113,7 @@ func newServerConfig(id Identity, now func() time.Time, minVersion uint16, trunk
 			return certificate(id)
 		},
 		VerifyConnection: func(cs tls.ConnectionState) error {
-			_, err := verifyPeer(&cs, id.Roots(), x509.ExtKeyUsageClientAuth, now())
+			_, err := verifyPeer(&cs, id, x509.ExtKeyUsageClientAuth, now())
 			return err
 		},
 	}

@@ -46,11 +46,6 @@ type trunk struct {
 	slot  int // among the idle of its key
 
 	answer chan byte // what the server said to a hello
-
-	verified struct {
-		roots *x509.CertPool
-		until time.Time
-	}
 }
 
 // alpnTrunk is offered before "istio", which every proxy of a mesh understands.
@@ -88,13 +83,11 @@ func newTrunks() *trunks {
 	return &trunks{outbound: make(map[trunkKey][]*trunk), inbound: make(map[*trunk]struct{})}
 }
 
-// newTrunk makes a trunk of a connection whose handshake agreed to be one. roots
-// are those of before it.
-func (p *Proxy) newTrunk(r *row, side *relay.Side, cs *tls.ConnectionState, h *hand, roots *x509.CertPool) *trunk {
+// newTrunk makes a trunk of a connection whose handshake agreed to be one.
+func (p *Proxy) newTrunk(r *row, side *relay.Side, cs *tls.ConnectionState, h *hand) *trunk {
 	side.InBand()
 	t := &trunk{p: p, side: side, state: p.certs.state(cs), hand: h, shaken: p.cfg.Now(), answer: make(chan byte, 1)}
 	t.local, t.remote = addrPort(side.LocalAddr()), addrPort(side.RemoteAddr())
-	t.verified.roots, t.verified.until = roots, goodUntil(cs)
 	if h.own != nil {
 		t.own = h.own.Leaf
 	}
@@ -104,20 +97,7 @@ func (p *Proxy) newTrunk(r *row, side *relay.Side, cs *tls.ConnectionState, h *h
 	return t
 }
 
-// goodUntil is when the first certificate of a chain expires.
-func goodUntil(cs *tls.ConnectionState) time.Time {
-	var until time.Time
-	for i, c := range cs.PeerCertificates {
-		if i == 0 || c.NotAfter.Before(until) {
-			until = c.NotAfter
-		}
-	}
-	return until
-}
-
-// good tells whether the handshake would come out the same today. The chain is
-// verified again when the roots are others; else it is as good as it was until
-// it expires.
+// good tells whether the handshake would come out the same today.
 func (t *trunk) good() error {
 	id := t.p.cfg.Identity
 	own, err := id.Certificate()
@@ -127,14 +107,8 @@ func (t *trunk) good() error {
 	if own.Leaf != t.own {
 		return errTrunkOld
 	}
-	now, roots := t.p.cfg.Now(), id.Roots()
-	if v := &t.verified; roots == nil || roots != v.roots || now.After(v.until) {
-		if _, err := verifyPeer(t.state, roots, t.use, now); err != nil {
-			return err
-		}
-		v.roots = roots
-	}
-	return nil
+	_, err = verifyPeer(t.state, id, t.use, t.p.cfg.Now())
+	return err
 }
 
 // facts are what a connection on the trunk has from it.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	mrand "math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -57,13 +59,14 @@ func (m *lab) talk(t *testing.T, at netip.AddrPort, n int) (out, in []mesh.Conne
 	return m.ended(m.client), m.ended(m.server)
 }
 
-// ended are the connections of a proxy that have, the oldest first.
+// ended are the connections of a proxy that have, in the order they began.
 func (m *lab) ended(n *node) (out []mesh.Connection) {
 	for _, c := range n.Connections() {
 		if ended(c) {
-			out = append([]mesh.Connection{c}, out...)
+			out = append(out, c)
 		}
 	}
+	slices.SortFunc(out, func(a, b mesh.Connection) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 

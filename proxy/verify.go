@@ -18,10 +18,11 @@ var (
 // verifyPeer checks that the certificates of a handshake are a valid X.509-SVID
 // under roots, and returns its identity. It is called from VerifyConnection,
 // the one hook that crypto/tls calls for resumed sessions too.
-func verifyPeer(cs *tls.ConnectionState, roots *x509.CertPool, use x509.ExtKeyUsage, now time.Time) (spiffeid.ID, error) {
+func verifyPeer(cs *tls.ConnectionState, by Identity, use x509.ExtKeyUsage, now time.Time) (spiffeid.ID, error) {
 	if len(cs.PeerCertificates) == 0 {
 		return spiffeid.ID{}, errNotPresented
 	}
+	roots := by.Roots()
 	if roots == nil {
 		return spiffeid.ID{}, errNoRoots
 	}
@@ -30,13 +31,19 @@ func verifyPeer(cs *tls.ConnectionState, roots *x509.CertPool, use x509.ExtKeyUs
 	if err != nil {
 		return spiffeid.ID{}, err
 	}
-	if err := verifyChain(cs.PeerCertificates, roots, use, now); err != nil {
+	if remembered(by).holds(leaf, roots, use, now) {
+		return id, nil
+	}
+	until, err := verifyChain(cs.PeerCertificates, roots, use, now)
+	if err != nil {
 		return spiffeid.ID{}, fmt.Errorf("certificate of %s: %w", id, err)
 	}
+	remembered(by).add(leaf, roots, use, until)
 	return id, nil
 }
 
-func verifyChain(chain []*x509.Certificate, roots *x509.CertPool, use x509.ExtKeyUsage, now time.Time) error {
+// verifyChain returns when the chain that was found expires.
+func verifyChain(chain []*x509.Certificate, roots *x509.CertPool, use x509.ExtKeyUsage, now time.Time) (until time.Time, err error) {
 	opts := x509.VerifyOptions{
 		Roots:         roots,
 		Intermediates: x509.NewCertPool(),
@@ -46,16 +53,33 @@ func verifyChain(chain []*x509.Certificate, roots *x509.CertPool, use x509.ExtKe
 	for _, c := range chain[1:] {
 		opts.Intermediates.AddCert(c)
 	}
-	if _, err := chain[0].Verify(opts); err != nil {
+	found, err := chain[0].Verify(opts)
+	if err != nil {
 		var invalid x509.CertificateInvalidError
 		if errors.As(err, &invalid) && invalid.Reason == x509.Expired && now.Before(chain[0].NotBefore) {
 			// crypto/x509 says "expired or not yet valid"; a clock that is
 			// behind is another repair than a certificate that was not renewed.
-			return &notYetValidError{from: chain[0].NotBefore, now: now, err: err}
+			return until, &notYetValidError{from: chain[0].NotBefore, now: now, err: err}
 		}
-		return err
+		return until, err
 	}
-	return nil
+	for _, c := range found {
+		if e := firstExpiry(c); e.After(until) {
+			until = e
+		}
+	}
+	return until, nil
+}
+
+// firstExpiry is when the first certificate of a chain expires.
+func firstExpiry(chain []*x509.Certificate) time.Time {
+	until := chain[0].NotAfter
+	for _, c := range chain[1:] {
+		if c.NotAfter.Before(until) {
+			until = c.NotAfter
+		}
+	}
+	return until
 }
 
 // notYetValidError is a certificate of the future.
