@@ -2,8 +2,10 @@
 // accepted and the one it dialled. It knows nothing of policy.
 //
 // Wrap each connection in a [Side] ([TCP], [TLS]) and hand both to a [Relayer],
-// which says when both directions have ended. That is the whole contract, so that
-// a faster implementation can stand in for [Portable].
+// which says when both directions have ended. [Fast] is an event loop for each
+// processor that seals and opens the records of TLS 1.3 itself; [Portable] is two
+// goroutines a connection and crypto/tls, the reference for what a relay does, and
+// what Fast hands connections to that it cannot take. The tests run with both.
 package relay
 
 import (
