@@ -390,3 +390,15 @@ func TestOnDemandOfNothingElse(t *testing.T) {
 }
 
 var _ server.Selective = (*control.Control)(nil)
+
+// TestOnDemandForWhoCan: whoever does not say that it can be told on demand, an Envoy
+// or an older proxy, is told all of a mesh of any size.
+func TestOnDemandForWhoCan(t *testing.T) {
+	p := startAs(t, always, pod("web-1", "10.0.0.1"), service("web", "10.96.0.1", 80, 8080), service("other", "10.96.0.2", 80, 8080))
+	configs := p.proxy(t, "shop/web-1", web)
+	until(t, configs, "all of the mesh is", func(c *mesh.ProxyConfig) bool {
+		return !c.OnDemand && len(c.Outbound.Listeners) == 2 && len(c.Outbound.Clusters) == 2 && len(c.Peers) == 1
+	})
+	p.apply(t, service("more", "10.96.0.3", 80, 8080))
+	until(t, configs, "what came is", func(c *mesh.ProxyConfig) bool { return len(c.Outbound.Listeners) == 3 })
+}

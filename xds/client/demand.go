@@ -46,6 +46,7 @@ type Demand struct {
 func NewDemand() *Demand {
 	d := &Demand{news: make(chan struct{}, 1)}
 	d.services.news, d.peers.news = d.news, d.news
+	d.services.connected, d.peers.connected = d.isConnected, d.isConnected
 	return d
 }
 
@@ -81,10 +82,8 @@ func (d *Demand) Keep(services []netip.AddrPort, peers []netip.Addr) {
 	for _, a := range peers {
 		d.peers.ask(a, now)
 	}
-	if d.isConnected() {
-		d.services.forget(now.Add(-unusedFor))
-		d.peers.forget(now.Add(-unusedFor))
-	}
+	d.services.forget(now.Add(-unusedFor))
+	d.peers.forget(now.Add(-unusedFor))
 }
 
 // Size is how many services and peers are asked for.
@@ -139,7 +138,8 @@ func (e *entry) isAnswered() bool {
 
 // table of what is asked for.
 type table[K comparable] struct {
-	news chan struct{}
+	news      chan struct{}
+	connected func() bool // what is forgotten can be asked for anew
 
 	mu      sync.RWMutex
 	entries map[K]*entry
@@ -205,6 +205,9 @@ func (t *table[K]) forget(since time.Time) {
 
 // drop is forget, for those who hold mu.
 func (t *table[K]) drop(since time.Time) {
+	if !t.connected() {
+		return
+	}
 	for k, e := range t.entries {
 		if e.used.Load() < since.UnixNano() {
 			delete(t.entries, k)

@@ -284,10 +284,16 @@ func TestDemandForgets(t *testing.T) {
 	if err := s.ask(0); err != nil || !has(s.current.Load(), place(0)) {
 		t.Errorf("asked anew: %v, %+v", err, s.current.Load())
 	}
-	// In use, it stays.
+	// In use, it stays; and without a control plane everything does.
 	s.Keep([]netip.AddrPort{place(0)}, nil)
 	if !s.KnowsService(place(0)) {
 		t.Error("what is in use is forgotten")
+	}
+	s.stop()
+	s.wait("the control plane is away", func() bool { return errors.Is(s.Peer(t.Context(), caller(7)), client.ErrAway) })
+	s.ForgetAll()
+	if !s.KnowsService(place(0)) || !has(s.current.Load(), place(0)) {
+		t.Error("forgotten while nobody could be asked anew")
 	}
 }
 

@@ -14,3 +14,6 @@ func (d *Demand) ForgetAll() {
 
 // MaxAsked is how many services are asked for at most.
 const MaxAsked = maxAsked
+
+// ErrAway is why there is no answer without a control plane.
+var ErrAway = errAway
