@@ -59,10 +59,13 @@ func (s *settings) unsure(a netip.Addr) bool {
 }
 
 // find waits until it is known what is at an address that the workload calls, and
-// returns the settings that say it.
+// returns the settings that say it: those of before may be older than the answer.
 func (p *Proxy) find(s *settings, dst netip.AddrPort) (*settings, error) {
-	if s.knows(dst) {
+	if s.directory == nil {
 		return s, nil
+	}
+	if s.knows(dst) {
+		return p.settings.Load(), nil
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, serviceWithin)
 	defer cancel()
@@ -74,8 +77,11 @@ func (p *Proxy) find(s *settings, dst netip.AddrPort) (*settings, error) {
 
 // meet waits a little until it is known who is at an address that calls.
 func (p *Proxy) meet(s *settings, a netip.Addr) *settings {
-	if !s.unsure(a) {
+	if s.directory == nil {
 		return s
+	}
+	if s.directory.KnowsPeer(a) {
+		return p.settings.Load()
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, peerWithin)
 	defer cancel()

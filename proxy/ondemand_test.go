@@ -90,6 +90,13 @@ func TestFirstConnectionWaits(t *testing.T) {
 		t.Errorf("the server is called %q in metrics", got)
 	}
 
+	// The answer may be newer than the settings that a connection began with.
+	old := *client.settings.Load()
+	old.clusters, old.index = nil, nil
+	if s, err := client.find(&old, vip); err != nil || s.route(vip) == nil {
+		t.Errorf("what was learned meanwhile is passed over: %v", err)
+	}
+
 	stranger := app(t, echo)
 	if got, _ := call(t, "127.0.0.1", client.outboundTo(stranger), "hello"); got != "" {
 		t.Errorf("got %q from an address that nobody has said anything about", got)
@@ -172,6 +179,8 @@ func TestBecomesTooLarge(t *testing.T) {
 	if row.Allowed || row.Mode != string(mesh.ClientIstioMutual) {
 		t.Errorf("plaintext where the answer demands mutual TLS: %+v", row)
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if !slices.Contains(d.kept, vip) {
 		t.Errorf("the directory is told that %v are in use", d.kept)
 	}

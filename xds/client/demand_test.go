@@ -290,7 +290,11 @@ func TestDemandForgets(t *testing.T) {
 		t.Error("what is in use is forgotten")
 	}
 	s.stop()
-	s.wait("the control plane is away", func() bool { return errors.Is(s.Peer(t.Context(), caller(7)), client.ErrAway) })
+	s.wait("the control plane is away", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		return errors.Is(s.Peer(ctx, caller(7)), client.ErrAway)
+	})
 	s.ForgetAll()
 	if !s.KnowsService(place(0)) || !has(s.current.Load(), place(0)) {
 		t.Error("forgotten while nobody could be asked anew")

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
+	"hasp/mesh"
 	"hasp/xds"
 )
 
@@ -152,6 +153,7 @@ func (s *session) subscribe(kinds ...string) {
 		}
 		if !again {
 			req.InitialResourceVersions = s.versions(kind)
+			s.leaveBehind(kind, want)
 		}
 		s.names[kind] = want
 		s.send(req)
@@ -183,15 +185,31 @@ func (s *session) wanted(kind string) map[string]bool {
 
 const wildcard = "*"
 
-// giveUp a name. What was asked for on demand is told to be gone afterwards, if it
-// was there; nobody tells so of anything else.
+// giveUp a name. What was asked for on demand is told to be gone afterwards; nobody
+// tells so of anything else.
 func (s *session) giveUp(kind, name string) {
 	delete(s.absent[kind], name)
 	switch {
 	case !slices.Contains(demanded, kind):
 		delete(s.staged[kind], name)
 	case s.onDemand:
-		if _, there := s.staged[kind][name]; there {
+		put(s.leaving, kind, name)
+	}
+}
+
+// leaveBehind what was asked for in streams before and is not any more: it is told to
+// be gone as well, if it was there.
+func (s *session) leaveBehind(kind string, want map[string]bool) {
+	for name := range s.absent[kind] {
+		if !want[name] {
+			delete(s.absent[kind], name)
+		}
+	}
+	if !s.onDemand {
+		return
+	}
+	for name := range s.staged[kind] {
+		if !want[name] && xds.Ask(new(mesh.Demand), kind, []string{name}) {
 			put(s.leaving, kind, name)
 		}
 	}
@@ -316,6 +334,7 @@ func (s *session) apply() error {
 	}
 	s.applied, s.onDemand = version, cfg.OnDemand
 	if turns {
+		clear(s.leaving)
 		s.subscribe(demanded...)
 	}
 	s.set(func(st *Status) { st.Generation, st.AppliedAt = cfg.Generation, time.Now() })

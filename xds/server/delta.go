@@ -28,7 +28,10 @@ type delta struct {
 type deltaType struct {
 	names map[string]bool   // subscribed, perhaps with the wildcard
 	has   map[string]string // versions the proxy was sent or came with
-	due   []string          // names asked for on demand, to be answered with the next push
+	// Names asked for on demand, to be answered with the next push, and those given
+	// up, to be told gone with it: then the proxy knows that what comes later is the
+	// answer to a new question.
+	due, over []string
 }
 
 func newDelta(send func(*discovery.DeltaDiscoveryResponse) error) *delta {
@@ -63,6 +66,7 @@ func (d *delta) request(ses *session, r *discovery.DeltaDiscoveryRequest) error 
 		return err
 	} else if changed && ses.onDemand {
 		t.due = append(t.due, again...)
+		t.over = append(t.over, r.GetResourceNamesUnsubscribe()...)
 		return nil
 	}
 	up, gone := t.diff(ses.resources[kind], again)
@@ -86,11 +90,16 @@ func (d *delta) push(ses *session) error {
 		if t == nil {
 			continue
 		}
-		var due []string
+		var due, over []string
 		if ses.loaded { // else nobody knows what the answer is
-			due, t.due = t.due, nil
+			due, over, t.due, t.over = t.due, t.over, nil, nil
 		}
 		up, gone := t.diff(ses.resources[kind], due)
+		for _, name := range over {
+			if _, ok := ses.resources[kind][name]; !ok && !slices.Contains(gone, name) {
+				gone = append(gone, name)
+			}
+		}
 		removed[kind] = gone
 		if len(up) > 0 {
 			if err := d.respond(ses, kind, up, nil); err != nil {
