@@ -215,9 +215,25 @@ func (r *row) merged() mesh.Connection {
 func tlsFacts(f *mesh.Connection, cs *tls.ConnectionState) {
 	f.TLS = tlsVersion(cs.Version)
 	f.Group = cs.CurveID.String()
-	f.Cipher = tls.CipherSuiteName(cs.CipherSuite)
+	f.Cipher = cipherName(cs.CipherSuite)
 	f.ALPN = cs.NegotiatedProtocol
 	f.Resumed = cs.DidResume
+}
+
+// cipherNames are crypto/tls's, which makes its list anew each time.
+var cipherNames = sync.OnceValue(func() map[uint16]string {
+	names := make(map[uint16]string)
+	for _, c := range tls.CipherSuites() {
+		names[c.ID] = c.Name
+	}
+	return names
+})
+
+func cipherName(suite uint16) string {
+	if name := cipherNames()[suite]; name != "" {
+		return name
+	}
+	return tls.CipherSuiteName(suite)
 }
 
 func tlsVersion(v uint16) string {
