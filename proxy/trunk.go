@@ -45,7 +45,7 @@ type trunk struct {
 	timer *time.Timer
 	slot  int // among the idle of its key
 
-	answer chan byte // what the server said to a hello
+	answer chan byte // what the server said to a hello; not there before the second connection
 }
 
 // alpnTrunk is offered before "istio", which every proxy of a mesh understands.
@@ -86,7 +86,7 @@ func newTrunks() *trunks {
 // newTrunk makes a trunk of a connection whose handshake agreed to be one.
 func (p *Proxy) newTrunk(r *row, side *relay.Side, cs *tls.ConnectionState, h *hand) *trunk {
 	side.InBand()
-	t := &trunk{p: p, side: side, state: p.certs.state(cs), hand: h, shaken: p.cfg.Now(), answer: make(chan byte, 1)}
+	t := &trunk{p: p, side: side, state: p.certs.state(cs), hand: h, shaken: p.cfg.Now()}
 	t.local, t.remote = addrPort(side.LocalAddr()), addrPort(side.RemoteAddr())
 	if h.own != nil {
 		t.own = h.own.Leaf
@@ -254,6 +254,9 @@ func (p *Proxy) rest(r *row) *relay.Side {
 	case t.dst.IsValid():
 		t.side.Next(t.hello)
 	default:
+		if t.answer == nil {
+			t.answer = make(chan byte, 1)
+		}
 		t.side.Next(t.answered)
 	}
 	return t.side

@@ -5,6 +5,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,6 +30,7 @@ type Fast struct {
 	mu     sync.Mutex
 	loops  []*loop
 	closed bool
+	doze   time.Duration // tests shorten it; 0 is dozeAfter
 }
 
 // Start implements [Relayer].
@@ -59,6 +61,9 @@ func (f *Fast) loop() *loop {
 		l, err := newLoop()
 		if err != nil { // no descriptors are left; the others do
 			break
+		}
+		if f.doze > 0 {
+			l.dozer.after = f.doze
 		}
 		f.loops = append(f.loops, l)
 		go l.run()

@@ -45,6 +45,9 @@ type flow struct {
 
 // pump moves what can be moved, and has the loop come back if there is more.
 func (f *flow) pump() {
+	if !f.pair.active {
+		f.pair.stir()
+	}
 	for range flowRounds {
 		switch {
 		case f.over || f.pair.dead || !f.flush() || f.letGo != nil:

@@ -56,12 +56,15 @@ type loop struct {
 	// slots are where plaintext that is to be sealed is read to.
 	slots [loopSlots]unix.Iovec
 
+	dozer dozer
+
 	load atomic.Int32 // pairs
 	over chan struct{}
 
 	mu    sync.Mutex
 	queue []*pair // that have something to tell
 	rung  bool
+	tired bool          // it is time to look for pairs that are silent
 	rests map[int]*rest // by descriptor
 	// stopping is set by stop, closed when nothing is taken any more.
 	stopping, closed bool
@@ -77,7 +80,7 @@ func newLoop() (*loop, error) {
 		unix.Close(ep)
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	l := &loop{ep: ep, bell: bell, buf: make([]byte, loopBuffer), segs: make([]segment, 0, maxSegments), over: make(chan struct{})}
+	l := &loop{ep: ep, bell: bell, buf: make([]byte, loopBuffer), segs: make([]segment, 0, maxSegments), dozer: dozer{after: dozeAfter}, over: make(chan struct{})}
 	for i := range l.slots {
 		p := l.buf[loopFront+i*slotSize+record.HeaderLen:]
 		l.slots[i] = unix.Iovec{Base: &p[0]}
@@ -208,14 +211,17 @@ func (l *loop) answerBell() bool {
 	var count [8]byte
 	_, _ = unix.Read(l.bell, count[:])
 	l.mu.Lock()
-	queue := l.queue
-	l.queue, l.rung, l.closed = nil, false, l.stopping
+	queue, tired := l.queue, l.tired
+	l.queue, l.rung, l.tired, l.closed = nil, false, false, l.stopping
 	for _, p := range queue {
 		p.queued = false
 	}
 	l.mu.Unlock()
 	for _, p := range queue {
 		p.attend()
+	}
+	if tired {
+		l.sweep()
 	}
 	return !l.closed
 }
@@ -235,6 +241,9 @@ func (l *loop) end() {
 		}
 	}
 	l.wakeAll()
+	if l.dozer.timer != nil {
+		l.dozer.timer.Stop()
+	}
 	l.file.Close()
 	unix.Close(l.bell)
 }

@@ -25,7 +25,10 @@ type pair struct {
 
 	begun, dead bool
 	again       bool // it is in loop.again
-	queued      bool // it is in loop.queue, under the loop's lock
+	// active is set by each thing it has to do, and taken back by each look for
+	// pairs that are silent; dozes once one found it so.
+	active, dozes bool
+	queued        bool // it is in loop.queue, under the loop's lock
 
 	mu   sync.Mutex
 	asks []ask
@@ -316,6 +319,7 @@ func (p *pair) heed() {
 // end says that the relay is over.
 func (p *pair) end(err error) {
 	p.dead = true
+	p.wake()
 	for i := range p.ends {
 		p.ends[i].drop()
 		p.flows[i].drop()

@@ -58,7 +58,7 @@ const maxSeq = 1 << 48
 // half is one direction of a connection.
 type half struct {
 	suite *suite
-	aead  cipher.AEAD
+	aead  cipher.AEAD // nil while it dozes; see awake
 	seq   uint64
 	*material
 }
@@ -84,20 +84,33 @@ func (s *secret) wipe()         { *s = secret{} }
 
 func newHalf(u *suite, s *secret) (*half, error) {
 	h := &half{suite: u, material: &material{secret: *s}}
-	key, err := expand(u, s, "key", u.key)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(key)
 	iv, err := expand(u, s, "iv", len(h.iv))
 	if err != nil {
 		return nil, err
 	}
 	defer clear(iv)
 	copy(h.iv[:], iv)
-	h.aead, err = u.aead(key)
-	return h, err
+	return h, h.makeCipher()
 }
+
+func (h *half) makeCipher() error {
+	key, err := expand(h.suite, &h.secret, "key", h.suite.key)
+	if err != nil {
+		return err
+	}
+	defer clear(key)
+	h.aead, err = h.suite.aead(key)
+	return err
+}
+
+// awake tells whether there is a cipher, which one that dozes gets again and one
+// that was wiped does not.
+func (h *half) awake() bool {
+	return h.aead != nil || h.secret.n > 0 && h.makeCipher() == nil
+}
+
+// doze gives the cipher back until it is asked for.
+func (h *half) doze() { h.aead = nil }
 
 // next is the half with the keys that follow (RFC 8446, section 7.2).
 func (h *half) next() (*half, error) {
