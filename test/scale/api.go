@@ -15,6 +15,9 @@ import (
 // apiServer is as much of an API server as informers need: list, watch from a
 // resource version on or with everything first, and the merge patch of a status.
 type apiServer struct {
+	url string
+	end func()
+
 	mu        sync.Mutex
 	version   uint64
 	resources map[string]*collection // by plural
@@ -94,6 +97,23 @@ func (c *collection) tell(verb string, version uint64, key string, raw json.RawM
 
 func line(verb string, raw json.RawMessage) []byte {
 	return fmt.Appendf(nil, "{\"type\":%q,\"object\":%s}\n", verb, raw)
+}
+
+func (a *apiServer) reached() Reached { return Reached{URL: a.url} }
+
+func (a *apiServer) close() {
+	close(a.stopped)
+	a.end()
+}
+
+func (a *apiServer) all(resource string) ([][]byte, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out [][]byte
+	for _, raw := range a.of(resource).objects {
+		out = append(out, raw)
+	}
+	return out, nil
 }
 
 // forget the events so far: nobody has watched yet.

@@ -4,18 +4,20 @@ import (
 	"cmp"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
 	securityapi "istio.io/api/security/v1beta1"
+	security "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
 // applier makes changes to a city through an API server.
 type applier struct {
 	*city
-	api     *apiServer
-	called  []*service // by some proxy
-	members map[string]bool
-	// policies written so far, for generations of their own.
-	policies int64
+	api      cluster
+	called   []*service // by some proxy
+	members  map[string]bool
+	policies int64 // written so far
+	written  *security.PeerAuthentication
 }
 
 // kind of change. apply makes one, and says what a World with it is like.
@@ -44,18 +46,28 @@ func (a *applier) load() error {
 			return err
 		}
 	}
+	var g errgroup.Group
+	g.SetLimit(16)
 	for _, s := range a.services {
-		if err := a.api.put("services", s.object()); err != nil {
-			return err
-		}
-		for _, pod := range s.pods {
-			if err := a.api.put("pods", pod); err != nil {
+		g.Go(func() error {
+			o := s.object()
+			if err := a.api.put("services", o); err != nil {
 				return err
 			}
-		}
+			s.address = o.Spec.ClusterIP
+			for _, pod := range s.pods {
+				if err := a.api.put("pods", pod); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
-	a.api.forget()
-	return nil
+	err := g.Wait()
+	if mine, ok := a.api.(*apiServer); ok {
+		mine.forget()
+	}
+	return err
 }
 
 // call notes who the proxies are and what they talk to.
@@ -136,13 +148,15 @@ func (a *applier) replace(s *service, i int, w *Want) error {
 // policy of one Deployment: plaintext, and with the next change either.
 func (a *applier) policy() (Want, error) {
 	s := a.called[int(a.policies/2)%len(a.called)]
-	mode := securityapi.PeerAuthentication_MutualTLS_DISABLE
-	if a.policies%2 == 1 {
-		mode = securityapi.PeerAuthentication_MutualTLS_PERMISSIVE
-	}
 	a.policies++
-	name := "scale-" + s.name
-	return Want{PeerAuthentication: s.namespace + "/" + name, Generation: a.policies}, a.api.put("peerauthentications", peerAuthentication(s.namespace, name, s.name, mode, a.policies))
+	if a.policies%2 == 1 {
+		a.written = peerAuthentication(s.namespace, "scale-"+s.name, s.name, securityapi.PeerAuthentication_MutualTLS_DISABLE, 1)
+	} else {
+		a.written.Spec.Mtls.Mode = securityapi.PeerAuthentication_MutualTLS_PERMISSIVE
+		a.written.Generation = 2 // as an API server counts
+	}
+	err := a.api.put("peerauthentications", a.written)
+	return Want{PeerAuthentication: a.written.Namespace + "/" + a.written.Name, Generation: a.written.Generation}, err
 }
 
 func key(p *corev1.Pod) string { return p.Namespace + "/" + p.Name }

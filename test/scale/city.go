@@ -36,6 +36,7 @@ type city struct {
 type service struct {
 	namespace, name string
 	number          int
+	address         string // of the Service
 	pods            []*corev1.Pod
 	rollout         int
 }
@@ -113,14 +114,14 @@ func address(network, n int) string {
 // servicePort is the one that is called.
 const servicePort = 80
 
-// address that the Service has.
-func (s *service) address() string {
+// wanted is the address that the Service asks for.
+func (s *service) wanted() string {
 	return fmt.Sprintf("172.%d.%d.%d", 16+s.number/62500, s.number/250%250, s.number%250+1)
 }
 
 // object of the Service.
 func (s *service) object() *corev1.Service {
-	ip := s.address()
+	ip := s.wanted()
 	return &corev1.Service{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: s.name, UID: types.UID("svc-" + s.name)},
@@ -178,7 +179,7 @@ func (c *city) members(p Plan) []member {
 			if !taken[to] {
 				taken[to] = true
 				m.Calls = append(m.Calls, to)
-				m.Services = append(m.Services, netip.AddrPortFrom(netip.MustParseAddr(c.services[to].address()), servicePort))
+				m.Services = append(m.Services, netip.AddrPortFrom(netip.MustParseAddr(c.services[to].address), servicePort))
 			}
 			by := c.services[c.draw(s, tries)]
 			if len(m.Callers) < p.Calls {

@@ -25,15 +25,17 @@ type expectation struct {
 func (a *applier) expected() (*expectation, error) {
 	o := &source.Objects{}
 	read := func(resource string, into func([]byte) error) error {
-		for key, raw := range a.api.of(resource).objects {
+		all, err := a.api.all(resource)
+		if err != nil {
+			return err
+		}
+		for _, raw := range all {
 			if err := into(raw); err != nil {
-				return fmt.Errorf("%s %s: %w", resource, key, err)
+				return fmt.Errorf("%s: %w", resource, err)
 			}
 		}
 		return nil
 	}
-	a.api.mu.Lock()
-	defer a.api.mu.Unlock()
 	for _, err := range []error{
 		read("namespaces", decode(&o.Namespaces, func() *corev1.Namespace { return new(corev1.Namespace) })),
 		read("services", decode(&o.Services, func() *corev1.Service { return new(corev1.Service) })),

@@ -8,7 +8,8 @@
 // Three processes have a part in it, so that what is measured of one is its own:
 // this one holds the objects and is the API server that the control plane
 // watches (list, watch and status, in memory: a real one would take longer to fill
-// than all the rest), one is the control plane, one holds all proxies.
+// than all the rest; -embedded has the real one), one is the control plane, one holds
+// all proxies.
 //
 // A change is applied, and its time runs until every proxy that it concerns has
 // acknowledged it. After the last one the proxies' configurations are compared
@@ -47,6 +48,8 @@ type Plan struct {
 	Calls     int    `json:"calls"`   // services that a proxy's workload talks to
 	Changes   int    `json:"changes"` // of each kind
 	Seed      uint64 `json:"seed"`
+	// Embedded has the objects in the product's own API server, with its etcd.
+	Embedded bool `json:"embedded,omitempty"`
 	// OnDemand is from how many services on proxies are told only what they ask for;
 	// 0 is the control plane's default, and less than 0 never.
 	OnDemand int `json:"onDemand,omitempty"`
@@ -74,6 +77,7 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 	fs.IntVar(&p.Calls, "calls", 10, "services that each of them talks to")
 	fs.IntVar(&p.Changes, "changes", 20, "changes of each kind")
 	fs.IntVar(&p.OnDemand, "on-demand", 0, "from how many services on proxies are told only what they ask for: 0 is the default, -1 never")
+	fs.BoolVar(&p.Embedded, "embedded", false, "the objects are in the embedded API server, with its etcd")
 	fs.Uint64Var(&p.Seed, "seed", 1, "of what is drawn")
 	fs.StringVar(&p.Profile, "profile", "", "`directory` for profiles of the control plane")
 	format := fs.String("o", "table", "table or json")

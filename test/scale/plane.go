@@ -17,6 +17,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"hasp/ca"
 	"hasp/control"
@@ -37,7 +38,7 @@ type Plane struct {
 
 // PlaneConfig is what it needs.
 type PlaneConfig struct {
-	API      string
+	API      Reached
 	OnDemand int // of control.Config
 }
 
@@ -51,7 +52,15 @@ type PlaneInfo struct {
 // Start it, and wait until it has read everything.
 func (p *Plane) Start(cfg PlaneConfig, out *PlaneInfo) error {
 	start := time.Now()
-	client, err := dynamic.NewForConfig(&rest.Config{Host: cfg.API, QPS: -1})
+	at := &rest.Config{Host: cfg.API.URL}
+	if cfg.API.Kubeconfig != "" {
+		var err error
+		if at, err = clientcmd.BuildConfigFromFlags("", cfg.API.Kubeconfig); err != nil {
+			return err
+		}
+	}
+	at.QPS = -1
+	client, err := dynamic.NewForConfig(at)
 	if err != nil {
 		return err
 	}

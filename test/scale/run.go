@@ -36,18 +36,20 @@ type run struct {
 
 // Run simulates.
 func Run(ctx context.Context, p Plan) (*Result, error) {
-	city := newCity(p)
-	r := &run{plan: p, applier: &applier{city: city, api: newAPIServer()}, result: newResult(p)}
-	r.members = city.members(p)
-	r.applier.call(r.members)
-	if err := r.applier.load(); err != nil {
-		return nil, err
-	}
-	url, end, err := r.applier.api.serve()
+	objects, err := newCluster(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	defer end()
+	defer objects.close()
+	city := newCity(p)
+	r := &run{plan: p, applier: &applier{city: city, api: objects}, result: newResult(p)}
+	start := time.Now()
+	if err := r.applier.load(); err != nil {
+		return nil, err
+	}
+	p.say("applying everything: %.1f s\n", time.Since(start).Seconds())
+	r.members = city.members(p)
+	r.applier.call(r.members)
 	if r.plane, err = startPart(planePart); err != nil {
 		return nil, err
 	}
@@ -58,7 +60,7 @@ func Run(ctx context.Context, p Plan) (*Result, error) {
 	defer r.fleet.stop()
 	for _, step := range []struct {
 		what string
-		do   func(context.Context, string) error
+		do   func(context.Context) error
 	}{
 		{"reading everything, and all proxies start", r.read},
 		{"memory", r.join},
@@ -70,7 +72,7 @@ func Run(ctx context.Context, p Plan) (*Result, error) {
 		{"check", r.check},
 	} {
 		start := time.Now()
-		if err := step.do(ctx, url); err != nil {
+		if err := step.do(ctx); err != nil {
 			return nil, err
 		}
 		p.say("%s: %.1f s\n", step.what, time.Since(start).Seconds())
@@ -78,21 +80,31 @@ func Run(ctx context.Context, p Plan) (*Result, error) {
 	return r.result, nil
 }
 
-// serve on loopback, until end is called.
-func (a *apiServer) serve() (url string, end func(), err error) {
+// serve on loopback, until close.
+func (a *apiServer) serve() error {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", nil, err
+		return err
 	}
 	s := &http.Server{Handler: a, ReadHeaderTimeout: 10 * time.Second}
 	go s.Serve(ln)
-	return "http://" + ln.Addr().String(), func() { close(a.stopped); s.Close() }, nil
+	a.url, a.end = "http://"+ln.Addr().String(), func() { s.Close() }
+	return nil
+}
+
+// newCluster that a plan asks for, with nothing in it.
+func newCluster(ctx context.Context, p Plan) (cluster, error) {
+	if p.Embedded {
+		return newEmbedded(ctx)
+	}
+	a := newAPIServer()
+	return a, a.serve()
 }
 
 // read: the control plane starts and reads everything.
-func (r *run) read(ctx context.Context, url string) error {
+func (r *run) read(ctx context.Context) error {
 	var info PlaneInfo
-	if err := r.plane.ask(ctx, "Start", PlaneConfig{API: url, OnDemand: r.plan.OnDemand}, &info); err != nil {
+	if err := r.plane.ask(ctx, "Start", PlaneConfig{API: r.applier.api.reached(), OnDemand: r.plan.OnDemand}, &info); err != nil {
 		return err
 	}
 	used, err := r.usage(ctx)
@@ -124,7 +136,7 @@ func (r *run) read(ctx context.Context, url string) error {
 }
 
 // join: all proxies are there; what do they take?
-func (r *run) join(ctx context.Context, _ string) error {
+func (r *run) join(ctx context.Context) error {
 	if _, err := r.acked(ctx); err != nil {
 		return err
 	}
@@ -140,14 +152,14 @@ func (r *run) join(ctx context.Context, _ string) error {
 }
 
 // rest: nothing changes.
-func (r *run) rest(ctx context.Context, _ string) (err error) {
+func (r *run) rest(ctx context.Context) (err error) {
 	r.idle, err = r.share(ctx, r.watch(restFor))
 	r.result.Idle = r.idle * 1000
 	return err
 }
 
 // reports: all proxies report what they see, as they do all the time.
-func (r *run) reports(ctx context.Context, url string) error {
+func (r *run) reports(ctx context.Context) error {
 	if err := r.fleet.ask(ctx, "Reports", true, &struct{}{}); err != nil {
 		return err
 	}
@@ -189,7 +201,7 @@ func (r *run) watch(d time.Duration) time.Duration {
 }
 
 // changes of each kind, one after the other.
-func (r *run) changes(ctx context.Context, _ string) error {
+func (r *run) changes(ctx context.Context) error {
 	for _, k := range r.applier.kinds() {
 		err := r.profiled(ctx, k.name, func() error {
 			c, err := r.changesOf(ctx, k)
@@ -275,7 +287,7 @@ func (r *run) changesOf(ctx context.Context, k kind) (Change, error) {
 }
 
 // reconnect: the control plane's connections all break.
-func (r *run) reconnect(ctx context.Context, _ string) (err error) {
+func (r *run) reconnect(ctx context.Context) (err error) {
 	r.result.Reconnect, err = r.storm(ctx, func() ([]time.Duration, error) {
 		var cut time.Time
 		if err := r.plane.ask(ctx, "Cut", struct{}{}, &cut); err != nil {
@@ -293,7 +305,7 @@ func (r *run) reconnect(ctx context.Context, _ string) (err error) {
 }
 
 // restart: all proxies come back at once without anything that they had.
-func (r *run) restart(ctx context.Context, _ string) (err error) {
+func (r *run) restart(ctx context.Context) (err error) {
 	r.result.Restart, err = r.storm(ctx, func() ([]time.Duration, error) {
 		var joined Joined
 		err := r.fleet.ask(ctx, "Restart", struct{}{}, &joined)
@@ -332,7 +344,7 @@ func (r *run) acked(ctx context.Context) (Acks, error) {
 }
 
 // check that proxies have what the objects of now compile to.
-func (r *run) check(ctx context.Context, _ string) error {
+func (r *run) check(ctx context.Context) error {
 	expected, err := r.applier.expected()
 	if err != nil {
 		return err
