@@ -122,6 +122,7 @@ type snapshot struct {
 	read       func() *source.Objects
 	configured *source.Objects
 	compiler   *compile.Compiler
+	whole      *whole // encodes what is told whole
 	onDemand   bool
 	changes    []*compile.Changes // of the last generations, this one's last
 	problems   []source.Problem

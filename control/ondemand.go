@@ -36,7 +36,7 @@ func (c *Control) onDemand(w *world.World, was bool) bool {
 // follow makes a snapshot of the World that comes after the current one, with what
 // the proxies are told of it.
 func (c *Control) follow(w *world.World) *snapshot {
-	s := &snapshot{world: w}
+	s := &snapshot{world: w, whole: newWhole()}
 	old := c.current.Load()
 	if old == nil {
 		s.compiler, s.onDemand = compile.New(w), c.onDemand(w, false)
@@ -82,7 +82,7 @@ func (c *Control) ResourcesFor(node string, peer spiffeid.ID, d mesh.Demand, sin
 	switch {
 	case !sel.OnDemand:
 		cfg, _ := s.compiler.For(wl)
-		sel.Resources, err = xds.Encode(cfg)
+		sel.Resources, err = s.whole.encode(cfg)
 	case s.touched(since, node, d):
 		sel.Resources, err = encode(s.compiler.OnDemand(wl, d))
 	}

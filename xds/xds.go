@@ -90,6 +90,20 @@ func EncodePart(c *mesh.ProxyConfig) (Resources, error) {
 	return e.run(e.clusterResources, e.peerResources, e.listeners)
 }
 
+// EncodeShared writes the clusters, the listeners and the peers of c, for all proxies
+// that are told whole and agree about them; [EncodeOwn] adds the rest.
+func EncodeShared(c *mesh.ProxyConfig) (Resources, error) {
+	e := newEncoder(c)
+	return e.run(e.clusterResources, e.peers, e.listeners)
+}
+
+// EncodeOwn is Encode of a configuration of which shared is what EncodeShared made of
+// it, or of one with the same clusters, listeners and peers.
+func EncodeOwn(c *mesh.ProxyConfig, shared Resources) (Resources, error) {
+	e := newEncoder(c)
+	return e.run(e.secrets, e.inbound, e.passthrough, func() error { return e.include([]Resources{shared}) }, e.proxy)
+}
+
 func newEncoder(c *mesh.ProxyConfig) *encoder {
 	return &encoder{c: c, out: Resources{}, clusters: map[string]bool{}}
 }

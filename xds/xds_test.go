@@ -167,3 +167,43 @@ func lab() *mesh.ProxyConfig {
 			Identity: mesh.Identity("cluster.local", "microservices-demo", "boards"), Sidecar: true}},
 	}
 }
+
+// TestShared: what proxies share and what each has alone are together what it would
+// have by itself, also when they share with another that differs in the rest.
+func TestShared(t *testing.T) {
+	compared := 0
+	for seed := range uint64(300) {
+		c := gen{rand.New(rand.NewPCG(seed, 0))}.config()
+		if c.Role != mesh.RoleSidecar || c.OnDemand {
+			continue
+		}
+		compared++
+		want, err := xds.Encode(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := *c
+		other.Node, other.Identity, other.Inbound, other.Secrets = "other/pod", "spiffe://cluster.local/ns/other/sa/pod", mesh.Inbound{}, nil
+		shared, err := xds.EncodeShared(&other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := xds.EncodeOwn(c, shared)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, kind := range xds.Types {
+			if diff := cmp.Diff(want.Names(kind), got.Names(kind)); diff != "" {
+				t.Fatalf("seed %d: %s (-whole +shared)\n%s", seed, kind, diff)
+			}
+			for name, res := range want[kind] {
+				if got[kind][name].Version != res.Version {
+					t.Errorf("seed %d: %s %s differs", seed, kind, name)
+				}
+			}
+		}
+	}
+	if compared < 50 {
+		t.Errorf("%d configurations were compared, which shows little", compared)
+	}
+}
