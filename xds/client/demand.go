@@ -145,11 +145,16 @@ type table[K comparable] struct {
 	entries map[K]*entry
 }
 
+// knows whether k is answered, which is a use of it.
 func (t *table[K]) knows(k K) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	e := t.entries[k]
-	return e != nil && e.isAnswered()
+	if e == nil || !e.isAnswered() {
+		return false
+	}
+	e.used.Store(time.Now().UnixNano())
+	return true
 }
 
 func (t *table[K]) size() int {

@@ -284,6 +284,14 @@ func TestDemandForgets(t *testing.T) {
 	if err := s.ask(0); err != nil || !has(s.current.Load(), place(0)) {
 		t.Errorf("asked anew: %v, %+v", err, s.current.Load())
 	}
+	// A question whether it is known is a use of it.
+	since := time.Now()
+	if !s.KnowsService(place(0)) {
+		t.Error("not known after the answer")
+	}
+	if s.Forget(since); !s.KnowsService(place(0)) {
+		t.Error("forgotten in spite of its use")
+	}
 	// In use, it stays; and without a control plane everything does.
 	s.Keep([]netip.AddrPort{place(0)}, nil)
 	if !s.KnowsService(place(0)) {

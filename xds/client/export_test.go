@@ -12,6 +12,9 @@ func (d *Demand) ForgetAll() {
 	d.peers.forget(later)
 }
 
+// Forget is what the proxy's looks do in time: forget what was not used since.
+func (d *Demand) Forget(since time.Time) { d.services.forget(since) }
+
 // MaxAsked is how many services are asked for at most.
 const MaxAsked = maxAsked
 
