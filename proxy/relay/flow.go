@@ -87,7 +87,7 @@ func (f *flow) movePlain() (more bool) {
 	} else if n = f.receive(); n == 0 {
 		return f.end || f.broke != nil
 	}
-	f.begin()
+	l.segs = l.segs[:0]
 	moved := 0
 	for at := loopFront; moved < n; at += slotSize {
 		p := l.buf[loopFront : loopFront+n]
@@ -170,15 +170,13 @@ func (f *flow) moveTLS() (more bool) {
 	}
 	unstash(e.raw)
 	e.raw = nil
-	f.begin()
+	l.segs = l.segs[:0]
 	left, moved, ok := f.open(loopFront, n)
 	if !ok {
 		return false
 	}
 	e.raw = stash(left)
-	more = f.send(moved)
-	e.answerUpdate()
-	return more && !f.pair.dead
+	return f.send(moved)
 }
 
 // whole tells whether b begins with a whole record, or with what is none.
@@ -273,37 +271,30 @@ func (f *flow) hold(until <-chan struct{}, p []byte) {
 	}()
 }
 
-// begin begins what is to be sent, with a key update if one is due.
-func (f *flow) begin() {
-	l, e := f.pair.loop, f.dst
-	l.segs = l.segs[:0]
-	if e.out != nil && (e.answer || e.out.Due()) {
-		at := loopFront - record.UpdateSize
-		if n, err := e.out.Update(l.buf[at:loopFront], false); err == nil { // else sealing says so
-			l.put(at, n)
-		}
-		e.answer = false
-	}
-}
-
-// answerUpdate sends a key update that is due to the peer at once, unless
-// something else is about to be sent, which it then precedes.
-func (e *end) answerUpdate() {
-	if f := e.to(); e.answer && f.unsent == nil && !f.notified && !f.pair.dead {
-		f.begin()
-		f.send(0)
-	}
-}
-
 // seal seals n bytes at a record's place in the buffer, and has it sent; false
-// when the pair is over.
+// when the pair is over. A key update comes before the first record if one is due.
+// The peer's wish for one has the time until then: however often it asks, one is
+// enough (RFC 8446, section 4.6.3).
 func (f *flow) seal(at, n int) bool {
-	size, err := f.dst.out.Seal(f.pair.loop.buf[at:], n, record.TypeApplicationData)
+	l, e := f.pair.loop, f.dst
+	var err error
+	if len(l.segs) == 0 && (e.answer || e.out.Due()) {
+		e.answer = false
+		front := loopFront - record.UpdateSize
+		var size int
+		if size, err = e.out.Update(l.buf[front:loopFront], false); err == nil {
+			l.put(front, size)
+		}
+	}
+	size := 0
+	if err == nil {
+		size, err = e.out.Seal(l.buf[at:], n, record.TypeApplicationData)
+	}
 	if err != nil {
-		f.pair.fail(f.dst, "write", err)
+		f.pair.fail(e, "write", err)
 		return false
 	}
-	f.pair.loop.put(at, size)
+	l.put(at, size)
 	return true
 }
 
@@ -357,8 +348,7 @@ func (f *flow) flush() bool {
 	f.count.Add(uint64(f.uncounted))
 	unstash(f.unsent)
 	f.unsent = nil
-	f.dst.answerUpdate()
-	return f.unsent == nil && !f.pair.dead
+	return true
 }
 
 // finish lets the end of the source travel on.

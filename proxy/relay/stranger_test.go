@@ -582,3 +582,37 @@ func TestObserverPanics(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// However often a peer asks for new keys, they come once, before the next data.
+func TestKeyUpdateIsAnswered(t *testing.T) {
+	c, client := plainPair(t)
+	u, upstream := strangerPair(t)
+	done := startWith(newFast(t))(client, upstream, new(Meter), nil)
+	u.send(t, u.keyUpdate(true), u.keyUpdate(true), u.record([]byte("x"), record.TypeApplicationData))
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	write(t, c, "y")
+	for i, want := range []byte{record.TypeHandshake, record.TypeApplicationData} {
+		rec, err := u.sealed.record()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, typ, err := u.in.Open(rec)
+		if err != nil || typ != want {
+			t.Fatalf("record %d has type %d, %v", i, typ, err)
+		}
+		if typ == record.TypeHandshake {
+			if answer, err := u.in.Handshake(p); answer || err != nil {
+				t.Fatalf("it asks back: %v, %v", answer, err)
+			}
+		} else if string(p) != "y" {
+			t.Errorf("got %q", p)
+		}
+	}
+	closeWrite(t, c)
+	closeWrite(t, u)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
