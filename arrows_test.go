@@ -50,16 +50,17 @@ var arrows = map[string]string{
 	"deploy/images/after-stdin": "",
 
 	// The wiring: joins edges, decides nothing.
-	"control":        "api ca ca/csr compile mesh proof source truth world xds xds/server",
-	"local":          "api apiserver ca control dashboard mesh proof sandbox truth",
-	"cluster":        "api ca ca/csr control inject mesh source truth world xds/client",
-	"cli/check":      "api cluster deploy inject", // asks a cluster
-	"cli":            "api cli/check cluster control dashboard deploy inject local mesh policy proof sandbox source truth world",
-	"cmd/hasp":       "cli local",
-	"cmd/hasp-cni":   "cni",
-	"dashboard":      "dashboard/layout mesh truth",
-	"sandbox":        "api capture mesh",
-	"cmd/hasp-proxy": "ca/csr capture mesh proxy proxy/relay xds/client",
+	"control":              "api ca ca/csr compile mesh proof source truth world xds xds/server",
+	"local":                "api apiserver ca control dashboard mesh proof sandbox truth",
+	"cluster":              "api ca ca/csr control inject mesh source truth world xds/client",
+	"cli/check":            "api cluster deploy inject", // asks a cluster
+	"cli":                  "api cli/check cluster control dashboard deploy inject local mesh policy proof sandbox source truth world",
+	"cmd/hasp":             "cli local",
+	"cmd/hasp-cni":         "cni",
+	"dashboard":            "dashboard/layout mesh truth",
+	"sandbox":              "api capture mesh",
+	"cmd/hasp-proxy":       "ca/csr capture cmd/hasp-proxy/quiet mesh proxy proxy/relay xds/client",
+	"cmd/hasp-proxy/quiet": "",
 }
 
 func TestArrows(t *testing.T) {

@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"hasp/cmd/hasp-proxy/quiet"
 )
 
 const usage = `hasp-proxy is the sidecar of one workload: it takes the workload's connections
@@ -96,7 +98,7 @@ func proxyCommand(args []string, names podNames, tighten bool, stdout, stderr io
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	context.AfterFunc(ctx, stop)
 	if tighten {
-		go giveBack(ctx, self{})
+		go quiet.GiveBack(ctx)
 	}
 	return run(ctx, boot, o.options, stdout, stderr)
 }

@@ -120,6 +120,10 @@ func (b *bench) round(l *lab, pairs map[string]*pair, r *report, n int) error {
 // grown by. A Go program's collector runs by itself every two minutes at the
 // latest, and settle is longer.
 func (b *bench) memory(ctx context.Context, l *lab, pairs map[string]*pair, r *report) error {
+	// What was taken to start is given back first.
+	if err := rest(ctx, b.settle/4); err != nil {
+		return err
+	}
 	all := map[string]sample{}
 	for _, peer := range b.peers {
 		if p := pairs[peer.name]; len(p.procs) > 0 {
@@ -146,10 +150,8 @@ func (b *bench) memory(ctx context.Context, l *lab, pairs map[string]*pair, r *r
 		all[name] = s
 	}
 	fmt.Fprintf(b.progress, "%d idle connections a pair are open; memory is looked at in %s\n", b.idleConnections(), b.settle)
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(b.settle):
+	if err := rest(ctx, b.settle); err != nil {
+		return err
 	}
 	for name, s := range all {
 		n, err := pairs[name].memory()
@@ -162,4 +164,14 @@ func (b *bench) memory(ctx context.Context, l *lab, pairs map[string]*pair, r *r
 		}
 	}
 	return nil
+}
+
+// rest is time in which nothing is sent.
+func rest(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }

@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"hasp/cmd/hasp-proxy/quiet"
 	"hasp/mesh"
 	"hasp/proxy"
 	"hasp/xds"
@@ -31,7 +32,8 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	debug.SetGCPercent(50) // as hasp-proxy
+	debug.SetGCPercent(50) // as hasp-proxy, and so is this
+	go quiet.GiveBack(ctx)
 	if err := command(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "side:", err)
 		os.Exit(1)

@@ -1,4 +1,5 @@
-package main
+// Package quiet keeps a proxy small that has nothing to do.
+package quiet
 
 import (
 	"context"
@@ -21,11 +22,12 @@ const (
 	collectEvery = 100 * time.Second
 )
 
-// giveBack keeps a quiet proxy small, until ctx ends: when it has nothing to do
-// it gives back to the kernel what it took to start, for a new configuration or
+// GiveBack keeps this process small, until ctx ends: when it has nothing to do it
+// gives back to the kernel what it took to start, for a new configuration or
 // in busier times. (The runtime gives back some of its heap, in minutes, and
 // never the program's own pages.)
-func giveBack(ctx context.Context, p process) {
+func GiveBack(ctx context.Context) {
+	var p process = self{}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	var k keeper
