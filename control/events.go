@@ -11,7 +11,7 @@ import (
 const (
 	// maxListeners bounds who follows /events at a time.
 	maxListeners = 64
-	// eventPause is how far apart events are: what comes between is one.
+	// eventPause is how far apart events are at least: what comes between is one.
 	eventPause = 250 * time.Millisecond
 	// heartbeat shows both ends that the other is there.
 	heartbeat = 15 * time.Second
@@ -50,7 +50,7 @@ func (c *Control) events(w http.ResponseWriter, r *http.Request) {
 		if fresh {
 			text = fmt.Sprintf("event: facts\ndata: %d\n\n", version)
 		}
-		if out.write(text) != nil || fresh && !pause(ctx, eventPause) {
+		if out.write(text) != nil || fresh && !pause(ctx, c.facts.pace()) {
 			return
 		}
 		select {

@@ -37,6 +37,9 @@ type facts struct {
 	direct  map[string]bool // nodes whose proxies report here themselves
 	book    *truth.Book
 	changed chan struct{} // closed and replaced whenever something changed
+	// took is how long the newest snapshot took to make, of version made.
+	took time.Duration
+	made uint64
 }
 
 func newFacts(days int) *facts {
@@ -84,7 +87,20 @@ func (f *facts) news() (<-chan struct{}, uint64) {
 func (f *facts) at(generation uint64, now time.Time) *truth.Facts {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.book.Facts(generation, now)
+	fresh, start := f.made != f.book.Version(), time.Now()
+	facts := f.book.Facts(generation, now)
+	if fresh {
+		f.made, f.took = f.book.Version(), time.Since(start)
+	}
+	return facts
+}
+
+// pace is how far apart the news are that one listener is told, who will ask for a
+// snapshot of each: of a large mesh they are rarer, since there is always some.
+func (f *facts) pace() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return min(max(eventPause, 20*f.took), heartbeat)
 }
 
 // Report takes what the proxy of the workload node says of itself. The proxy

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime/pprof"
@@ -253,6 +255,18 @@ func poll(every time.Duration, ok func() (bool, error)) error {
 		}
 		time.Sleep(every)
 	}
+}
+
+// Look at a view as the dashboard does, and say how long it took.
+func (p *Plane) Look(path string, took *time.Duration) error {
+	start := time.Now()
+	answer := httptest.NewRecorder()
+	p.control.Views().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, path, nil))
+	*took = time.Since(start)
+	if answer.Code != http.StatusOK {
+		return fmt.Errorf("%s: %s", path, answer.Body)
+	}
+	return nil
 }
 
 // Cut ends all connections.

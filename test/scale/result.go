@@ -22,6 +22,7 @@ type Result struct {
 	Start        Storm    `json:"start"`        // all start at once, certificates included
 	Idle         float64  `json:"idle"`         // CPU a second when nothing changes
 	Reports      float64  `json:"reports"`      // CPU a second more when all report
+	Graph        float64  `json:"graph"`        // to answer GET /graph then
 	Changes      []Change `json:"changes"`
 	Reconnect    Storm    `json:"reconnect"` // all connections break at once
 	Restart      Storm    `json:"restart"`   // all proxies begin anew at once
@@ -106,6 +107,7 @@ func (r *Result) rows() [][2]string {
 		{"all proxies begin anew: first configuration", storm(r.Restart)},
 		{"nothing changes", fmt.Sprintf("%.1f ms of CPU a second", r.Idle)},
 		{"all proxies report, each about once a second", fmt.Sprintf("%.1f ms of CPU a second more", r.Reports)},
+		{"who talks to whom, asked then", fmt.Sprintf("%.0f ms", r.Graph)},
 	}
 }
 

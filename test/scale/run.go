@@ -175,6 +175,11 @@ func (r *run) reports(ctx context.Context) error {
 		return err
 	}
 	r.result.Reports = 1000 * (used - r.idle)
+	var took time.Duration
+	if err := r.plane.ask(ctx, "Look", "/graph?window=60s", &took); err != nil {
+		return err
+	}
+	r.result.Graph = millis(took)
 	return r.fleet.ask(ctx, "Reports", false, &struct{}{})
 }
 
