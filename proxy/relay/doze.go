@@ -8,7 +8,7 @@ import (
 // dozeAfter is how long a pair must have said nothing, at least, for its ciphers
 // to be given back: they are more than half of the memory of a relay that is
 // silent, and are made again, in a few microseconds, from the secrets.
-const dozeAfter = 5 * time.Second
+const dozeAfter = 2 * time.Second
 
 // dozer is what a loop has to find the pairs that are silent. While all of them
 // doze there is no timer.

@@ -10,12 +10,12 @@ import (
 
 var (
 	short  = flag.Int("connections", 20_000, "short connections; a million takes half an hour")
-	silent = flag.Int("silent", 2000, "silent connections at a time")
+	silent = flag.Int("silent", 3000, "silent connections at a time")
 )
 
 // TestIdleSidecar: what a sidecar costs that has nothing to do.
 func TestIdleSidecar(t *testing.T) {
-	const most = 13 << 20
+	const most = 25 << 19 // 12.5 MiB
 	m := settled(t, single(t, mesh.HTTP))[0]
 	t.Logf("an idle sidecar: %s", m)
 	if m.RSS > most {
@@ -49,9 +49,27 @@ func TestShortConnections(t *testing.T) {
 	}
 }
 
-// TestSilentConnections: what a connection costs a pair that says nothing.
+// TestSilentConnections: what a connection costs a pair that says nothing, with
+// either relay.
 func TestSilentConnections(t *testing.T) {
-	p := newPair(t, mesh.HTTP)
+	for _, tc := range []struct {
+		relay string
+		most  float64 // KiB
+	}{
+		{"fast", 12},
+		{"portable", 80},
+	} {
+		t.Run(tc.relay, func(t *testing.T) {
+			if kib := silentCost(t, tc.relay); kib > tc.most {
+				t.Errorf("a silent connection costs a pair %.1f KiB, want at most %.0f", kib, tc.most)
+			}
+		})
+	}
+}
+
+// silentCost is the KiB of both sidecars for each of their silent connections.
+func silentCost(t *testing.T, relay string) (sum float64) {
+	p := newPair(t, mesh.HTTP, "--relay="+relay)
 	p.short(t, 100) // buffers and tables that are there once
 	before := settled(t, p.both()...)
 	var conns []net.Conn
@@ -67,16 +85,16 @@ func TestSilentConnections(t *testing.T) {
 		}
 		conns = append(conns, c)
 	}
-	sum := 0.0
 	for i, during := range settled(t, p.both()...) {
 		kib := float64(during.RSS-before[i].RSS) / 1024 / float64(*silent)
 		t.Logf("%s: %s, with %d silent connections %s: %.1f KiB each", p.both()[i].name, before[i], *silent, during, kib)
 		sum += kib
 	}
-	t.Logf("a silent connection of the pair: %.1f KiB", sum)
+	t.Logf("a silent connection of the pair, with the %s relay: %.1f KiB", relay, sum)
 	for _, c := range conns { // they live
 		if err := say(c); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return sum
 }

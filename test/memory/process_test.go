@@ -145,12 +145,12 @@ func (s *sidecar) heap(t *testing.T) int {
 
 // settled is the memory of sidecars that have nothing to do, once they have given
 // back what they do not need and it does not change any more. A sidecar looks
-// every ten seconds whether it is quiet, and is so at the second look.
+// every five seconds whether it is quiet.
 func settled(t *testing.T, sidecars ...*sidecar) []memory {
 	t.Helper()
-	const same, patience = 5, 18 // looks here
+	const same, patience = 5, 25 // looks here
 	now := make([]memory, len(sidecars))
-	tick := time.NewTicker(4 * time.Second)
+	tick := time.NewTicker(3 * time.Second)
 	defer tick.Stop()
 	for n, looks := 0, 0; n < same && looks < patience; looks++ {
 		<-tick.C

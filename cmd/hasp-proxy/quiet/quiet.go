@@ -10,7 +10,7 @@ import (
 
 const (
 	// lookEvery is how often a proxy looks whether it is quiet.
-	lookEvery = 10 * time.Second
+	lookEvery = 5 * time.Second
 	// quietShare of one processor is what a quiet proxy takes at most.
 	quietShare = 0.01
 	// A process that has grown by this many bytes, and by this part of what it
