@@ -363,15 +363,14 @@ func (f *flow) finish() {
 			return // flush comes back
 		}
 	}
-	// A failure here means that the destination is broken, and then the flow that
-	// comes from it says so, or has ended in order before and nobody misses this
-	// end.
-	if !f.dst.inBand {
-		_ = unix.Shutdown(f.dst.fd, unix.SHUT_WR)
-	}
 	f.dst.shut, f.over = true, true
-	if f.dst.from().over {
-		f.pair.finish()
+	switch {
+	case f.dst.from().over:
+		f.pair.finish() // the end of a stream that is closed is told by closing it
+	case !f.dst.inBand:
+		// A failure here means that the destination is broken, and then the flow
+		// that comes from it says so.
+		_ = unix.Shutdown(f.dst.fd, unix.SHUT_WR)
 	}
 }
 
