@@ -4,7 +4,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Which connections a loop takes. With the others Fast works too, so only a
@@ -85,5 +88,34 @@ func handshake(t testing.TB, a, b *tls.Conn) {
 	go func() { done <- b.Handshake() }()
 	if err := errors.Join(a.Handshake(), <-done); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The kernel may have no room to watch another socket: that connection fails, and
+// no other.
+func TestASocketThatIsNotWatched(t *testing.T) {
+	for i, name := range []string{"the client's", "the upstream's"} {
+		t.Run(name, func(t *testing.T) {
+			f := newFast(t)
+			c, client := plainPair(t)
+			u, upstream := plainPair(t)
+			over := make(chan error, 1)
+			l := f.loop()
+			p := l.take(client, upstream, new(Meter), nil, func(err error) { over <- err })
+			if err := l.watch(p.ends[i].fd, unix.EPOLLIN); err != nil { // which it can be once
+				t.Fatal(err)
+			}
+			l.post(p)
+			if err := <-over; !errors.Is(err, unix.EEXIST) {
+				t.Errorf("relay: %v", err)
+			}
+			client.Reset()
+			upstream.Reset()
+			for _, far := range []net.Conn{c, u} {
+				if _, err := far.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
+					t.Errorf("a peer: %v", err)
+				}
+			}
+		})
 	}
 }

@@ -202,7 +202,9 @@ func (l *loop) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stopping = true
-	l.ring()
+	if !l.closed { // else the bell's number may be another's
+		l.ring()
+	}
 }
 
 // answerBell attends to the pairs that have something to tell; false when the
@@ -268,8 +270,10 @@ func (l *loop) add(e *end) error {
 	return nil
 }
 
-// remove forgets an end, whose socket stays open.
+// remove forgets an end, whose socket stays open. It may never have been added.
 func (l *loop) remove(e *end) {
-	l.ends[e.fd] = nil
+	if e.fd < len(l.ends) {
+		l.ends[e.fd] = nil
+	}
 	_ = unix.EpollCtl(l.ep, unix.EPOLL_CTL_DEL, e.fd, nil) // fails only for one that is not there
 }

@@ -170,10 +170,13 @@ func (e *end) ready(events uint32) {
 // guard ends a pair whose observer panicked: a bug there is no reason for all the
 // others to end.
 func (p *pair) guard() {
-	v := recover()
-	if v == nil {
-		return
+	if v := recover(); v != nil {
+		p.fail(&p.ends[0], "read", bug(v))
 	}
+}
+
+// bug is the error of who panicked, which the caller has just recovered from.
+func bug(v any) error {
 	var at string
 	callers := make([]uintptr, 16)
 	frames := runtime.CallersFrames(callers[:runtime.Callers(3, callers)])
@@ -183,7 +186,7 @@ func (p *pair) guard() {
 			break
 		}
 	}
-	p.fail(&p.ends[0], "read", fmt.Errorf("a bug: panic: %v%s", v, at))
+	return fmt.Errorf("a bug: panic: %v%s", v, at)
 }
 
 // from is the flow that this end is the source of.

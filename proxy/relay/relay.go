@@ -124,7 +124,7 @@ func relay(client, upstream *Side, m *Meter, o Observer) error {
 	}
 	var first atomic.Pointer[Error]
 	run := func(d *direction) {
-		if err := d.run(); err != nil && first.CompareAndSwap(nil, err) {
+		if err := d.guarded(); err != nil && first.CompareAndSwap(nil, err) {
 			// The other direction is waiting for a peer that may never speak
 			// again. A deadline in the past wakes it and leaves the sockets
 			// open, so that the caller may still say something to the client.
@@ -154,6 +154,17 @@ type direction struct {
 	observe      func([]byte) // nil without an observer, as is finished
 	finished     func() bool
 	ended        func() error // nil where nobody asks
+}
+
+// guarded is run, for which a panic of the observer is an error of this
+// connection alone.
+func (d *direction) guarded() (err *Error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &Error{Op: "read", Err: bug(v)}
+		}
+	}()
+	return d.run()
 }
 
 func (d *direction) run() *Error {

@@ -557,14 +557,15 @@ type panicking struct{ recording }
 func (*panicking) FromUpstream([]byte) { panic("no such page") }
 
 // One connection's bug is not the others' end.
-func TestObserverPanics(t *testing.T) {
-	f := newFast(t)
+func TestObserverPanics(t *testing.T) { withBoth(t, testObserverPanics) }
+
+func testObserverPanics(t *testing.T, start starter) {
 	c, client := plainPair(t)
 	u, upstream := plainPair(t)
-	done := startWith(f)(client, upstream, new(Meter), &panicking{})
+	done := start(client, upstream, new(Meter), &panicking{})
 	c2, client2 := plainPair(t)
 	u2, upstream2 := plainPair(t)
-	done2 := startWith(f)(client2, upstream2, new(Meter), nil)
+	done2 := start(client2, upstream2, new(Meter), nil)
 	write(t, u, "x")
 	if err := <-done; err == nil || !strings.HasPrefix(err.Error(), "read client: a bug: panic: no such page at stranger_test.go:") {
 		t.Errorf("relay: %v", err)
