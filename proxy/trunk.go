@@ -142,6 +142,9 @@ func (ts *trunks) keep(t *trunk) bool {
 		if len(same) >= maxIdleOfKey || ts.nOut >= maxIdleOutbound {
 			return false
 		}
+		if t.answer == nil { // before anybody can ask
+			t.answer = make(chan byte, 1)
+		}
 		t.slot = len(same)
 		ts.outbound[t.key] = append(same, t)
 		ts.nOut++
@@ -167,6 +170,13 @@ func (ts *trunks) take(key trunkKey) *trunk {
 	t := same[len(same)-1]
 	ts.drop(t)
 	return t
+}
+
+// shun closes the idle trunks of a key.
+func (ts *trunks) shun(key trunkKey) {
+	for t := ts.take(key); t != nil; t = ts.take(key) {
+		t.side.Close()
+	}
 }
 
 // claim takes a given trunk; false when it is not idle any more. A connection
@@ -254,9 +264,6 @@ func (p *Proxy) rest(r *row) *relay.Side {
 	case t.dst.IsValid():
 		t.side.Next(t.hello)
 	default:
-		if t.answer == nil {
-			t.answer = make(chan byte, 1)
-		}
 		t.side.Next(t.answered)
 	}
 	return t.side

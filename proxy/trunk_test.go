@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -281,4 +283,92 @@ func FuzzHello(f *testing.F) {
 			t.Errorf("%x: %x, %v", p, random, err)
 		}
 	})
+}
+
+// patient is a dialer that can be told to wait.
+type patient struct {
+	Dialer
+	until atomic.Pointer[chan struct{}]
+}
+
+func (b *patient) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if until := b.until.Load(); until != nil {
+		select {
+		case <-*until:
+		case <-ctx.Done():
+		}
+	}
+	return b.Dialer.DialContext(ctx, network, address)
+}
+
+// block has the dialer wait until the function is called.
+func (b *patient) block() func() {
+	until := make(chan struct{})
+	b.until.Store(&until)
+	return func() { close(until) }
+}
+
+// A connection that is cut while it waits for the server's welcome takes the trunk
+// along, which nobody else has.
+func TestACutBeforeTheWelcome(t *testing.T) {
+	var d patient
+	m, at := trunkLab(t, mesh.TCP, func(c *Config) { d.Dialer, c.Dialer = c.Dialer, &d })
+	m.talk(t, at, 1)
+	release := d.block()
+	c := dial(t, "127.0.0.5", at)
+	on := func(c mesh.Connection) bool { return c.Reused == 1 }
+	m.client.row(on)
+	m.server.row(on)
+	for _, r := range m.client.table.rows() {
+		r.reset("a test")
+	}
+	release()
+	m.server.row(func(c mesh.Connection) bool { return on(c) && ended(c) })
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the application: %v", err)
+	}
+}
+
+// Whoever takes a trunk can hear the answer, however soon.
+func TestATrunkIsWholeWhenItIsIdle(t *testing.T) {
+	ts := newTrunks()
+	ts.keep(&trunk{p: &Proxy{trunks: ts}})
+	if got := ts.take(trunkKey{}); got == nil || got.answer == nil {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A server that says nothing, for its machine is gone, is asked once, and not on
+// each trunk there is.
+func TestASilentServerIsAskedOnce(t *testing.T) {
+	var d patient
+	m, at := trunkLab(t, mesh.TCP, func(c *Config) { d.Dialer, c.Dialer = c.Dialer, &d })
+	const n = 3
+	var all []*net.TCPConn
+	for i := range n {
+		all = append(all, dial(t, "127.0.0.5", at))
+		m.client.row(func(c mesh.Connection) bool { return c.ID == uint64(i+1) && c.Security == mesh.MutualTLS })
+	}
+	for _, c := range all {
+		c.CloseWrite()
+	}
+	m.idle(t, n)
+	release := d.block()
+	m.client.cfg.HandshakeTimeout = 50 * time.Millisecond
+	c := dial(t, "127.0.0.5", at)
+	m.client.row(func(c mesh.Connection) bool { return c.ID > n && c.Reused == 0 && c.Allowed })
+	asked := 0
+	for _, c := range m.server.Connections() {
+		if c.Reused > 0 {
+			asked++
+		}
+	}
+	if asked != 1 {
+		t.Errorf("%d trunks were tried", asked)
+	}
+	m.idle(t, 0)
+	release()
+	if got, err := ask(c, "hello"); got != "hello" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
 }

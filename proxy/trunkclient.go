@@ -28,7 +28,8 @@ func (p *Proxy) ontoTrunk(ctx context.Context, r *row, u *upstreamTLS, e *mesh.E
 			t.side.Reset()
 			return nil
 		}
-		switch t.ask(ctx, random) {
+		answer, heard := t.ask(ctx, random)
+		switch answer {
 		case welcomeByte:
 			p.metrics.reused.Inc()
 			return t.side
@@ -39,25 +40,26 @@ func (p *Proxy) ontoTrunk(ctx context.Context, r *row, u *upstreamTLS, e *mesh.E
 		}
 		t.side.Reset()
 		r.begin(e)
-		if ctx.Err() != nil {
+		if !heard { // the others would keep the client waiting as long
+			p.trunks.shun(key)
 			return nil
 		}
 	}
 }
 
-// ask says hello to the server and returns its answer, 0 when none came: then the
-// server need not have heard.
-func (t *trunk) ask(ctx context.Context, random []byte) byte {
+// ask says hello to the server and returns its answer, 0 when the trunk is gone;
+// heard is false when neither was known in time.
+func (t *trunk) ask(ctx context.Context, random []byte) (answer byte, heard bool) {
 	ctx, cancel := context.WithTimeout(ctx, t.p.cfg.HandshakeTimeout)
 	defer cancel()
 	if t.side.Send(append([]byte{helloByte}, random...)) != nil {
-		return 0
+		return 0, true
 	}
 	select {
 	case b := <-t.answer:
-		return b
+		return b, true
 	case <-ctx.Done():
-		return 0
+		return 0, false
 	}
 }
 
@@ -82,6 +84,7 @@ func (r *row) onTrunk(t *trunk, random []byte) bool {
 	}
 	r.revision.Add(1)
 	r.trunk, r.hand, r.helloSeen = t, t.hand, true
+	r.sides[1] = t.side // whatever comes of it, it ends with the row
 	f := &r.facts
 	f.Local, f.Upstream = t.local, t.remote
 	f.Trace = mesh.TraceOf(random, netip.AddrPort{}, netip.AddrPort{})
