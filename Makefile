@@ -90,7 +90,7 @@ golden: ## rewrite the golden cases; review the diff
 gen: ## generated files
 	$(GO) generate ./...
 
-memory: build ## a million short connections through a pair of sidecars: what is left of them? (half an hour)
+memory: build ## a million short connections through a pair of sidecars: what is left of them?
 	$(GO) test -count=1 -v -timeout 4h -run 'Short|Idle' ./test/memory -connections 1000000
 
 FUZZTIME ?= 10s

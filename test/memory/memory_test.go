@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	short  = flag.Int("connections", 20_000, "short connections; a million takes half an hour")
+	short  = flag.Int("connections", 20_000, "short connections")
 	silent = flag.Int("silent", 3000, "silent connections at a time")
 )
 
