@@ -18,6 +18,10 @@ import (
 // their turn.
 const flowRounds = 2
 
+// flowMessages is how many messages of the handshake are taken between two looks
+// at others: a key update costs a hundred times what it costs to send.
+const flowMessages = 16
+
 // flow is the bytes from one end of a pair to the other. While its destination
 // has not taken what was read, nothing more is.
 type flow struct {
@@ -194,7 +198,8 @@ func whole(b []byte) bool {
 func (f *flow) open(at, n int) (left []byte, moved int, ok bool) {
 	l, e := f.pair.loop, f.src
 	b := l.buf[:at+n]
-	for whole(b[at:]) && f.broke == nil && !f.end && f.letGo == nil {
+	messages := 0
+	for whole(b[at:]) && f.broke == nil && !f.end && f.letGo == nil && messages < flowMessages {
 		size, err := record.Size(b[at:])
 		if err != nil {
 			f.refuse(err)
@@ -211,6 +216,7 @@ func (f *flow) open(at, n int) (left []byte, moved int, ok bool) {
 				f.broke = err
 			}
 		case typ == record.TypeHandshake:
+			messages++
 			answer, err := e.in.Handshake(p)
 			if err != nil {
 				f.refuse(err)

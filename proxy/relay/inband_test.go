@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -195,4 +196,64 @@ func FuzzBetween(f *testing.F) {
 			}
 		}
 	})
+}
+
+// How a stranger may end a stream, or not: what comes after the end is never of
+// that stream.
+func TestEndsOfAStream(t *testing.T) {
+	data := func(s *stranger, p string) []byte { return s.record([]byte(p), record.TypeApplicationData) }
+	bye := func(s *stranger) []byte { return s.record([]byte{1, 0}, record.TypeAlert) }
+	for name, tt := range map[string]struct {
+		send func(s *stranger) []byte // after "hi"
+		fin  bool
+		err  string // of the relay
+		kept bool
+		next []string // what is heard then, the last one is an error
+	}{
+		"the next one begins at once": {
+			send: func(s *stranger) []byte {
+				return bytes.Join([][]byte{data(s, ""), data(s, "hello"), data(s, "data")}, nil)
+			},
+			kept: true, next: []string{"hello", "data"},
+		},
+		"ended twice":            {send: func(s *stranger) []byte { return append(data(s, ""), data(s, "")...) }, kept: true, next: []string{errBetween.Error()}},
+		"and gone":               {send: func(s *stranger) []byte { return data(s, "") }, fin: true, kept: true, next: []string{"EOF"}},
+		"and a close_notify":     {send: func(s *stranger) []byte { return append(data(s, ""), bye(s)...) }, fin: true, kept: true, next: []string{"EOF"}},
+		"and a long record":      {send: func(s *stranger) []byte { return append(data(s, ""), data(s, string(make([]byte, 300)))...) }, kept: true, next: []string{errBetween.Error()}},
+		"and the half of a long": {send: func(s *stranger) []byte { return append(data(s, ""), data(s, string(make([]byte, 16000)))[:8000]...) }, kept: true, next: []string{errBetween.Error()}},
+		"and a changed record":   {send: func(s *stranger) []byte { return append(data(s, ""), make([]byte, 30)...) }, kept: true, next: []string{record.UnexpectedMessage.Error()}},
+		"by a close_notify":      {send: func(s *stranger) []byte { return append(bye(s), make([]byte, 30)...) }, fin: true},
+		"by nothing":             {send: func(s *stranger) []byte { return nil }, fin: true, err: "read client: " + errTruncated.Error()},
+		"in the end's record":    {send: func(s *stranger) []byte { return data(s, "")[:20] }, fin: true, err: "read client: unexpected EOF"},
+		"by an alert":            {send: func(s *stranger) []byte { return s.record([]byte{2, 80}, record.TypeAlert) }, err: "read client: remote error: tls: internal error"},
+		"within a message":       {send: func(s *stranger) []byte { return append(s.record([]byte{24, 0}, record.TypeHandshake), data(s, "")...) }, err: "read client: local error: tls: unexpected message"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u, client := strangerPair(t)
+			client.InBand()
+			app, upstream := plainPair(t)
+			over := make(chan error, 1)
+			newFast(t).Start(client, upstream, new(Meter), nil, func(err error) { over <- err })
+			u.send(t, data(u, "hi"), tt.send(u))
+			if tt.fin {
+				u.TCPConn.CloseWrite()
+			}
+			if tt.err == "" {
+				if got := readAll(t, app); got != "hi" {
+					t.Errorf("the application got %q", got)
+				}
+				closeWrite(t, app)
+			}
+			if err := <-over; fmt.Sprint(err) != cmp.Or(tt.err, "<nil>") || client.Kept() != tt.kept {
+				t.Errorf("relay: %v, kept %v", err, client.Kept())
+			}
+			for _, want := range tt.next {
+				if got := <-next(client); string(got.p) != want && (got.err == nil || got.err.Error() != want) {
+					t.Errorf("then %q, %v, want %s", got.p, got.err, want)
+				}
+			}
+			client.Reset()
+			upstream.Reset()
+		})
+	}
 }

@@ -617,3 +617,48 @@ func TestKeyUpdateIsAnswered(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Key updates by the hundred cost much, so the other pairs of a loop have their
+// turn in between; and the data is there in the end.
+func TestManyKeyUpdates(t *testing.T) {
+	u, side := strangerPair(t)
+	var b []byte
+	for range 8 {
+		for range 24 {
+			b = append(b, u.keyUpdate(false)...)
+		}
+		b = append(b, u.record([]byte("x"), record.TypeApplicationData)...)
+	}
+	l, err := newLoop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, upstream := plainPair(t)
+	over := make(chan error, 1)
+	p := l.take(side, upstream, new(Meter), nil, func(err error) { over <- err })
+	f := &p.flows[0]
+	f.src.raw = stash(b)
+	for turns := 1; f.src.raw != nil; turns++ {
+		before := len(*f.src.raw)
+		f.pump()
+		if l.again == nil && f.src.raw != nil {
+			t.Fatal("forgotten")
+		}
+		left := 0
+		if f.src.raw != nil {
+			left = len(*f.src.raw)
+		}
+		if n := (before - left) / record.UpdateSize; n > flowRounds*(flowMessages+1) {
+			t.Fatalf("turn %d: %d records at once", turns, n)
+		}
+	}
+	p.fail(f.src, "read", io.EOF)
+	<-over
+	side.Reset()
+	upstream.CloseWrite()
+	if got := readAll(t, app); got != "xxxxxxxx" {
+		t.Errorf("got %q", got)
+	}
+	upstream.Close()
+	l.end()
+}
