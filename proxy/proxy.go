@@ -4,10 +4,12 @@
 //
 // Make one with [New], hand it configurations with [Proxy.Apply] and listeners
 // with [Proxy.Run]. The life of a connection is written down in outbound.go and
-// inbound.go, what a kubelet may ask in plaintext in probe.go; what it was is a
-// row of the connection table (table.go), which the access log, the metrics and
-// the admin pages are views of. The sums of connections are the ledger
-// (ledger.go), and both are told to the control plane by [Proxy.Facts].
+// inbound.go, how one takes over the TLS connection of another in trunk.go, how it
+// waits for what the control plane says on demand in ondemand.go, and what a
+// kubelet may ask in plaintext in probe.go. What it was is a row of the connection
+// table (table.go), which the access log, the metrics and the admin pages are views
+// of. The sums of connections are the ledger (ledger.go), and both are told to the
+// control plane by [Proxy.Facts].
 package proxy
 
 import (
