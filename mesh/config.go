@@ -166,17 +166,6 @@ type Peer struct {
 	Names    Names      `json:"names,omitzero"`
 }
 
-// Names are what metrics call a workload: few, where pods are many. They are
-// Istio's standard labels
-// (https://istio.io/latest/docs/reference/config/metrics/#labels).
-type Names struct {
-	Owner    string `json:"owner,omitempty"` // the Deployment, or the pod itself
-	App      string `json:"app,omitempty"`   // labels app and version
-	Version  string `json:"version,omitempty"`
-	Service  string `json:"service,omitempty"` // canonical service and revision
-	Revision string `json:"revision,omitempty"`
-}
-
 // Names of the workload. The canonical ones are read from its labels in Istio's
 // order.
 func (w *Workload) Names() Names {

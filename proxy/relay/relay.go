@@ -31,13 +31,6 @@ type Relayer interface {
 	Start(client, upstream *Side, m *Meter, o Observer, done func(error))
 }
 
-// Run starts a relay and waits for its end.
-func Run(r Relayer, client, upstream *Side, m *Meter, o Observer) error {
-	over := make(chan error, 1)
-	r.Start(client, upstream, m, o, func(err error) { over <- err })
-	return <-over
-}
-
 // Observer sees the bytes on their way. The calls for one direction come in
 // order and never at the same time, those for the two directions may. An
 // observer must not change or keep p, and must be quick.

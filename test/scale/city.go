@@ -41,8 +41,6 @@ type service struct {
 	rollout         int
 }
 
-func (s *service) ref() string { return s.namespace + "/" + s.name }
-
 // newCity draws one, without applying anything.
 func newCity(p Plan) *city {
 	c := &city{rand: rand.New(rand.NewPCG(p.Seed, 0))}

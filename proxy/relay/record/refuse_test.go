@@ -159,8 +159,8 @@ func TestTooManyWithoutData(t *testing.T) {
 		{"user_canceled", func(s *Sealer) []byte { return seal(t, s, []byte{1, byte(UserCanceled)}, TypeAlert) }},
 		{"a ticket in pieces", func(s *Sealer) []byte { return seal(t, s, []byte{msgNewSessionTicket}, TypeHandshake) }},
 	} {
-		o, s := rfcKeys(t, true)
-		_, s = rfcKeys(t, false) // what the server seals
+		o, _ := rfcKeys(t, true)
+		_, s := rfcKeys(t, false) // what the server seals
 		for round := range 3 {
 			for i := range maxIdle {
 				p, typ, err := o.Open(tc.send(s))
