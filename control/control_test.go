@@ -127,18 +127,17 @@ func (p *plane) apply(t *testing.T, text string) {
 	}
 }
 
-// proxy joins as a workload does: token, certificate, configuration.
-func (p *plane) proxy(t *testing.T, node, id string) <-chan *mesh.ProxyConfig {
+// certificate joins as a workload does: by a token.
+func (p *plane) certificate(t *testing.T, node, id string) *csr.Source {
 	t.Helper()
 	who := spiffeid.RequireFromString(id)
 	token, err := p.tokens.Issue(who, node, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(slog.DiscardHandler)
 	svid, err := csr.NewSource(csr.SourceConfig{
 		Target: p.addr, ServerID: spiffeid.RequireFromString(control.Identity("cluster.local")), ID: who, Workload: node,
-		Roots: p.ca.Bundle(), Token: token, Log: log,
+		Roots: p.ca.Bundle(), Token: token, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -149,8 +148,15 @@ func (p *plane) proxy(t *testing.T, node, id string) <-chan *mesh.ProxyConfig {
 	case <-time.After(patience):
 		t.Fatalf("no certificate for %s: %+v", node, svid.Status())
 	}
+	return svid
+}
+
+// proxy joins and has its configurations.
+func (p *plane) proxy(t *testing.T, node, id string) <-chan *mesh.ProxyConfig {
+	t.Helper()
+	svid := p.certificate(t, node, id)
 	configs := make(chan *mesh.ProxyConfig, 100)
-	c, err := client.New(client.Config{Target: p.addr, Node: node, TLS: svid.ControlPlaneTLS, Log: log,
+	c, err := client.New(client.Config{Target: p.addr, Node: node, TLS: svid.ControlPlaneTLS, Log: slog.New(slog.DiscardHandler),
 		OnConfig: func(cfg *mesh.ProxyConfig) error { configs <- cfg; return nil }})
 	if err != nil {
 		t.Fatal(err)

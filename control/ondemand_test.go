@@ -13,10 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"hasp/ca/csr"
 	"hasp/control"
 	"hasp/mesh"
 	"hasp/proxy"
@@ -73,25 +71,9 @@ func (p *plane) sidecar(t *testing.T, name, addr string, in net.Listener, app ne
 	t.Helper()
 	s := &sidecar{t: t, demand: client.NewDemand(), line: &line{}, port: netip.MustParseAddrPort(in.Addr().String()).Port()}
 	s.dst.Store(in.Addr().String(), app)
-	node, who := "shop/"+name, spiffeid.RequireFromString(web)
-	token, err := p.tokens.Issue(who, node, time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := slog.New(slog.DiscardHandler)
-	svid, err := csr.NewSource(csr.SourceConfig{
-		Target: p.addr, ServerID: spiffeid.RequireFromString(control.Identity("cluster.local")), ID: who, Workload: node,
-		Roots: p.ca.Bundle(), Token: token, Log: log,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	run(t, "certificates of "+node, svid.Run)
-	select {
-	case <-svid.Ready():
-	case <-time.After(patience):
-		t.Fatalf("no certificate for %s: %+v", node, svid.Status())
-	}
+	node := "shop/" + name
+	svid, log := p.certificate(t, node, web), slog.New(slog.DiscardHandler)
+	var err error
 	s.Proxy, err = proxy.New(proxy.Config{
 		Log: log, Identity: svid, Directory: s.demand,
 		Dialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(addr)}},

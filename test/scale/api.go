@@ -50,18 +50,26 @@ func (a *apiServer) of(resource string) *collection {
 	return c
 }
 
+// next gives an object the next version. Callers hold mu.
+func (a *apiServer) next(resource string, o metav1.Object) (key string, raw json.RawMessage, err error) {
+	a.version++
+	o.SetResourceVersion(strconv.FormatUint(a.version, 10))
+	key = o.GetNamespace() + "/" + o.GetName()
+	if raw, err = json.Marshal(o); err != nil {
+		err = fmt.Errorf("%s %s: %w", resource, key, err)
+	}
+	return key, raw, err
+}
+
 // put creates or replaces an object.
 func (a *apiServer) put(resource string, o metav1.Object) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.version++
-	o.SetResourceVersion(strconv.FormatUint(a.version, 10))
-	raw, err := json.Marshal(o)
+	key, raw, err := a.next(resource, o)
 	if err != nil {
-		return fmt.Errorf("%s %s/%s: %w", resource, o.GetNamespace(), o.GetName(), err)
+		return err
 	}
 	c := a.of(resource)
-	key := o.GetNamespace() + "/" + o.GetName()
 	verb := "ADDED"
 	if c.objects[key] != nil {
 		verb = "MODIFIED"
@@ -75,14 +83,11 @@ func (a *apiServer) put(resource string, o metav1.Object) error {
 func (a *apiServer) remove(resource string, o metav1.Object) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.version++
-	o.SetResourceVersion(strconv.FormatUint(a.version, 10))
-	raw, err := json.Marshal(o)
+	key, raw, err := a.next(resource, o)
 	if err != nil {
 		return err
 	}
 	c := a.of(resource)
-	key := o.GetNamespace() + "/" + o.GetName()
 	delete(c.objects, key)
 	c.tell("DELETED", a.version, key, raw)
 	return nil
