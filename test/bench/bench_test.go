@@ -9,8 +9,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(helperWord) != "" { // the bench starts itself as its helpers
-		if err := help(context.Background(), os.Args[1:]); err != nil {
+	if os.Getenv(partWord) != "" { // the bench starts itself as its parts
+		if err := runPart(context.Background(), os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}

@@ -27,7 +27,7 @@ type lab struct {
 	server svid
 	ports  load.Ports // of the workload
 	port   int        // the next to try
-	work   *helper
+	work   *part
 	// started are the process groups of programs.
 	started sync.Map
 	// profiles is a folder for CPU profiles of our sidecars; "" for none.
@@ -60,7 +60,7 @@ func (l *lab) prepare() (err error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the sides: %w\n%s", err, out)
 	}
-	if l.work, err = l.help("backend"); err != nil {
+	if l.work, err = l.part("backend"); err != nil {
 		return err
 	}
 	return l.work.read(&l.ports)
@@ -90,21 +90,21 @@ func (l *lab) listen() (string, error) {
 	return "", errors.New("no port of loopback is free")
 }
 
-// helper is this program as a process of its own: the workload, or a client.
-type helper struct {
+// part is this program as a process of its own: the workload, or a client.
+type part struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Reader
 	err *tailBuffer
 }
 
-func (l *lab) help(args ...string) (*helper, error) {
+func (l *lab) part(args ...string) (*part, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	h := &helper{cmd: exec.Command(self, args...), err: &tailBuffer{}}
-	h.cmd.Env = append(os.Environ(), helperWord+"=1")
+	h := &part{cmd: exec.Command(self, args...), err: &tailBuffer{}}
+	h.cmd.Env = append(os.Environ(), partWord+"=1")
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	h.cmd.Stderr = h.err
 	if h.in, err = h.cmd.StdinPipe(); err != nil {
@@ -119,7 +119,7 @@ func (l *lab) help(args ...string) (*helper, error) {
 }
 
 // read takes a line of JSON.
-func (h *helper) read(v any) error {
+func (h *part) read(v any) error {
 	line, err := h.out.ReadBytes('\n')
 	if err != nil {
 		return h.failed(err)
@@ -127,8 +127,8 @@ func (h *helper) read(v any) error {
 	return json.Unmarshal(line, v)
 }
 
-// failed is what the helper said before it ended.
-func (h *helper) failed(err error) error {
+// failed is what the part said before it ended.
+func (h *part) failed(err error) error {
 	h.end()
 	if said := h.err.String(); said != "" {
 		return errors.New(said)
@@ -136,8 +136,8 @@ func (h *helper) failed(err error) error {
 	return err
 }
 
-// end lets the helper end, and kills it when it does not.
-func (h *helper) end() {
+// end lets the part end, and kills it when it does not.
+func (h *part) end() {
 	h.in.Close()
 	t := time.AfterFunc(5*time.Second, func() { _ = h.cmd.Process.Kill() })
 	defer t.Stop()
@@ -156,14 +156,14 @@ func (t *tailBuffer) Write(p []byte) (int, error) {
 func (t *tailBuffer) String() string { return string(t.b) }
 
 // session is a run of load whose connections are open.
-type session struct{ *helper }
+type session struct{ *part }
 
 func (l *lab) session(p load.Plan) (*session, error) {
 	plan, err := json.Marshal(p)
 	if err != nil {
 		return nil, err
 	}
-	h, err := l.help("load", string(plan))
+	h, err := l.part("load", string(plan))
 	if err != nil {
 		return nil, err
 	}

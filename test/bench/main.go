@@ -26,8 +26,8 @@ import (
 	"hasp/test/bench/load"
 )
 
-// helperWord is in the environment of this program's own helpers.
-const helperWord = "HASP_BENCH_HELPER"
+// partWord is in the environment of this program where it is a part of the bench.
+const partWord = "HASP_BENCH_PART"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -39,8 +39,8 @@ func main() {
 }
 
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if os.Getenv(helperWord) != "" {
-		return help(ctx, args)
+	if os.Getenv(partWord) != "" {
+		return runPart(ctx, args)
 	}
 	var b bench
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -92,8 +92,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	return r.print(stdout, *form)
 }
 
-// help is what this program does as its own helper.
-func help(ctx context.Context, args []string) error {
+// runPart is what this program does as a part of the bench.
+func runPart(ctx context.Context, args []string) error {
 	switch {
 	case len(args) == 1 && args[0] == "backend":
 		ctx, cancel := context.WithCancel(ctx)
@@ -109,7 +109,7 @@ func help(ctx context.Context, args []string) error {
 		}
 		return load.Run(p, os.Stdin, os.Stdout)
 	}
-	return fmt.Errorf("%s is set, and %q is no word of a helper", helperWord, args)
+	return fmt.Errorf("%s is set, and %q is no part", partWord, args)
 }
 
 // choose takes the peers and measures that are asked for.

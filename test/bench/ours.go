@@ -36,17 +36,10 @@ func hasp(relay string) func(*lab) (*pair, error) {
 }
 
 func (l *lab) hasp(name string, options ...string) (*pair, error) {
-	plain, err := l.route(l.ports.HTTP)
+	p, plain, grpc, err := l.own()
 	if err != nil {
 		return nil, err
 	}
-	grpc, err := l.route(l.ports.GRPC)
-	if err != nil {
-		return nil, err
-	}
-	p := &pair{secure: plain.server, doors: map[door]string{
-		httpDoor: plain.client, fullDoor: plain.client, warmDoor: plain.client, grpcDoor: grpc.client,
-	}}
 	for _, s := range l.sides() {
 		args := append(s.arguments(), "-self", s.self, "-port", "http="+s.hop(plain), "-port", "grpc="+s.hop(grpc))
 		args = append(args, options...)
@@ -64,17 +57,10 @@ func (l *lab) hasp(name string, options ...string) (*pair, error) {
 
 // tunnel is a pair of plain Go tunnels.
 func tunnel(l *lab) (*pair, error) {
-	plain, err := l.route(l.ports.HTTP)
+	p, plain, grpc, err := l.own()
 	if err != nil {
 		return nil, err
 	}
-	grpc, err := l.route(l.ports.GRPC)
-	if err != nil {
-		return nil, err
-	}
-	p := &pair{secure: plain.server, doors: map[door]string{
-		httpDoor: plain.client, fullDoor: plain.client, warmDoor: plain.client, grpcDoor: grpc.client,
-	}}
 	for _, s := range l.sides() {
 		args := append(s.arguments(), "-port", s.hop(plain), "-port", s.hop(grpc))
 		proc, err := l.start("tunnel-"+s.name, nil, filepath.Join(l.bin, "tunnel"), args...)
@@ -84,6 +70,19 @@ func tunnel(l *lab) (*pair, error) {
 		p.procs = append(p.procs, proc)
 	}
 	return p, nil
+}
+
+// own is a pair of programs of our own that are to be started, and its routes.
+func (l *lab) own() (p *pair, plain, grpc route, err error) {
+	if plain, err = l.route(l.ports.HTTP); err != nil {
+		return nil, plain, grpc, err
+	}
+	if grpc, err = l.route(l.ports.GRPC); err != nil {
+		return nil, plain, grpc, err
+	}
+	return &pair{secure: plain.server, doors: map[door]string{
+		httpDoor: plain.client, fullDoor: plain.client, warmDoor: plain.client, grpcDoor: grpc.client,
+	}}, plain, grpc, nil
 }
 
 // side of a pair of programs of our own.
