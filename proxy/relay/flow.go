@@ -54,7 +54,7 @@ func (f *flow) pump() {
 	}
 	for range flowRounds {
 		switch {
-		case f.over || f.pair.dead || !f.flush() || f.letGo != nil:
+		case f.over || f.pair.dead || f.pair.asked.Load() || !f.flush() || f.letGo != nil:
 			return
 		case len(f.waiting) > 0:
 		case f.broke != nil:

@@ -133,7 +133,9 @@ func (l *left) next() ([]byte, error) {
 		l.raw = append([]byte(nil), l.raw[size:]...)
 		switch {
 		case typ == record.TypeAlert:
-			return nil, toldBy(said)
+			if err := toldBy(said); err != nil {
+				return nil, err
+			}
 		case typ == record.TypeHandshake:
 			answer, err := l.in.Handshake(said)
 			if err != nil {

@@ -216,9 +216,15 @@ func TestEndsOfAStream(t *testing.T) {
 			},
 			kept: true, next: []string{"hello", "data"},
 		},
-		"ended twice":            {send: func(s *stranger) []byte { return append(data(s, ""), data(s, "")...) }, kept: true, next: []string{errBetween.Error()}},
-		"and gone":               {send: func(s *stranger) []byte { return data(s, "") }, fin: true, kept: true, next: []string{"EOF"}},
-		"and a close_notify":     {send: func(s *stranger) []byte { return append(data(s, ""), bye(s)...) }, fin: true, kept: true, next: []string{"EOF"}},
+		"ended twice":        {send: func(s *stranger) []byte { return append(data(s, ""), data(s, "")...) }, kept: true, next: []string{errBetween.Error()}},
+		"and gone":           {send: func(s *stranger) []byte { return data(s, "") }, fin: true, kept: true, next: []string{"EOF"}},
+		"and a close_notify": {send: func(s *stranger) []byte { return append(data(s, ""), bye(s)...) }, fin: true, kept: true, next: []string{"EOF"}},
+		"and canceled, or not": {
+			send: func(s *stranger) []byte {
+				return bytes.Join([][]byte{data(s, ""), s.record([]byte{1, 90}, record.TypeAlert), data(s, "hello")}, nil)
+			},
+			kept: true, next: []string{"hello"},
+		},
 		"and a long record":      {send: func(s *stranger) []byte { return append(data(s, ""), data(s, string(make([]byte, 300)))...) }, kept: true, next: []string{errBetween.Error()}},
 		"and the half of a long": {send: func(s *stranger) []byte { return append(data(s, ""), data(s, string(make([]byte, 16000)))[:8000]...) }, kept: true, next: []string{errBetween.Error()}},
 		"and a changed record":   {send: func(s *stranger) []byte { return append(data(s, ""), make([]byte, 30)...) }, kept: true, next: []string{record.UnexpectedMessage.Error()}},

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +35,7 @@ type pair struct {
 	asks []ask
 	// released is set when what the observer held may pass.
 	released bool
+	asked    atomic.Bool // there are asks: nothing passes any more
 }
 
 // ask is a side to be ended from outside.
@@ -85,6 +87,7 @@ func newPair(l *loop, sides [2]*Side, have [2]*left, m *Meter, o Observer, done 
 // ask notes that a side is to be ended. Callers hold the side's mu.
 func (p *pair) ask(s *Side, reset bool) {
 	p.mu.Lock()
+	p.asked.Store(true)
 	p.asks = append(p.asks, ask{s, reset})
 	p.mu.Unlock()
 	p.loop.post(p) // a loop that has ended has heard, or is about to leave the pair

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hasp/proxy/relay/record"
 )
 
@@ -660,5 +662,29 @@ func TestManyKeyUpdates(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	upstream.Close()
+	l.end()
+}
+
+// Nothing passes any more once a side was reset, though the loop has yet to hear
+// of it: a policy has forbidden the connection.
+func TestNothingPassesAfterAReset(t *testing.T) {
+	l, err := newLoop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, client := plainPair(t)
+	u, upstream := plainPair(t)
+	over := make(chan error, 1)
+	p := l.take(client, upstream, new(Meter), nil, func(err error) { over <- err })
+	p.attend()
+	write(t, c, "too late")
+	upstream.Reset()
+	client.Reset()
+	p.ends[0].ready(unix.EPOLLIN)
+	p.attend()
+	<-over
+	if n, err := u.Read(make([]byte, 1)); n > 0 || !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%d bytes passed, %v", n, err)
+	}
 	l.end()
 }
