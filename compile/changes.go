@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 
 	security "istio.io/client-go/pkg/apis/security/v1"
@@ -73,15 +74,7 @@ func sameForAll(a, b *world.World) bool {
 }
 
 func sameList[T any](a, b []*T) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] && !reflect.DeepEqual(a[i], b[i]) {
-			return false
-		}
-	}
-	return true
+	return slices.EqualFunc(a, b, func(x, y *T) bool { return x == y || reflect.DeepEqual(x, y) })
 }
 
 // difference gathers the changes between two Worlds.
@@ -145,30 +138,29 @@ func walk[T any](old, now []*T, order func(a, b *T) int, differ func(a, b *T)) {
 	}
 }
 
+// present are those that are there, of what was and what is.
+func present[T any](both ...*T) []*T {
+	return slices.DeleteFunc(both, func(x *T) bool { return x == nil })
+}
+
 // policies that changed concern the workloads that they select, which are of their own
 // namespace unless that is the root namespace. A Policy also selects by services,
 // which are noted as changed in namespaces.
 func (d *difference) policies(namespaces map[string]bool) {
 	walk(d.old.PeerAuthentications, d.now.PeerAuthentications, byName, func(a, b *security.PeerAuthentication) {
-		for _, p := range []*security.PeerAuthentication{a, b} {
-			if p != nil {
-				d.selected(p.Namespace, p.Spec.GetSelector().GetMatchLabels())
-			}
+		for _, p := range present(a, b) {
+			d.selected(p.Namespace, p.Spec.GetSelector().GetMatchLabels())
 		}
 	})
 	walk(d.old.AuthorizationPolicies, d.now.AuthorizationPolicies, byName, func(a, b *security.AuthorizationPolicy) {
-		for _, p := range []*security.AuthorizationPolicy{a, b} {
-			if p != nil {
-				d.selected(p.Namespace, p.Spec.GetSelector().GetMatchLabels())
-			}
+		for _, p := range present(a, b) {
+			d.selected(p.Namespace, p.Spec.GetSelector().GetMatchLabels())
 		}
 	})
 	walk(d.old.Policies, d.now.Policies, byName, func(a, b *api.Policy) {
-		for _, p := range []*api.Policy{a, b} {
-			if p != nil {
-				d.selected(p.Namespace, nil)
-				namespaces[p.Namespace] = true
-			}
+		for _, p := range present(a, b) {
+			d.selected(p.Namespace, nil)
+			namespaces[p.Namespace] = true
 		}
 	})
 }
@@ -198,10 +190,7 @@ func (d *difference) selected(namespace string, labels map[string]string) {
 }
 
 func (d *difference) workload(a, b *mesh.Workload) {
-	for _, x := range []*mesh.Workload{a, b} {
-		if x == nil {
-			continue
-		}
+	for _, x := range present(a, b) {
 		d.Workloads[x.Key()] = true
 		for _, addr := range x.Addresses {
 			d.Peers[addr.Unmap()] = true
@@ -221,10 +210,7 @@ func (d *difference) service(a, b *mesh.Service, namespaces map[string]bool) {
 		itself = !reflect.DeepEqual(x, y)
 	}
 	d.moved = d.moved || itself || a.Headless
-	for _, s := range []*mesh.Service{a, b} {
-		if s == nil {
-			continue
-		}
+	for _, s := range present(a, b) {
 		d.All = d.All || anywhere(s)
 		d.touch(s)
 		if itself {

@@ -37,7 +37,7 @@ const maxProven = 1024
 
 // proven remembers for which leaves a chain to the roots of today was found, and
 // until when it holds: the same peers come again and again, and looking for the
-// chain is a third of a handshake. That the peer has the key is proven each time.
+// chain is a good part of a handshake. That the peer has the key is proven each time.
 type proven struct {
 	mu    sync.Mutex
 	roots *x509.CertPool

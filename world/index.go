@@ -2,6 +2,7 @@ package world
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -60,9 +61,7 @@ func (w *World) IndexAfter(old *World) {
 	x.followServices(old, w, dirty)
 	if len(dirty) > 0 {
 		areas := make(map[string]*area, len(x.areas)+1)
-		for n, a := range x.areas {
-			areas[n] = a
-		}
+		maps.Copy(areas, x.areas)
 		for n := range dirty {
 			workloads := w.WorkloadsIn(n)
 			services := ofNamespace(w.Services, n, func(s *mesh.Service) string { return s.Namespace })
