@@ -6,6 +6,10 @@
 // processor that seals and opens the records of TLS 1.3 itself; [Portable] is two
 // goroutines a connection and crypto/tls, the reference for what a relay does, and
 // what Fast hands connections to that it cannot take. The tests run with both.
+//
+// A [Keeper], which Fast is, can leave a TLS connection to the next stream when one
+// has ended: [Side.InBand] before the relay, [Side.Kept] after it, and [Side.Send]
+// and [Side.Next] between two streams.
 package relay
 
 import (

@@ -32,7 +32,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	debug.SetGCPercent(50) // as hasp-proxy, and so is this
+	debug.SetGCPercent(50) // this and the next as hasp-proxy has them
 	go quiet.GiveBack(ctx)
 	if err := command(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "side:", err)
