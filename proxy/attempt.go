@@ -17,10 +17,14 @@ type attempt struct {
 	helloSeen bool
 }
 
-// begin makes r an attempt at an endpoint, of which nothing is known yet.
-func (r *row) begin(e *mesh.Endpoint) {
+// begin makes r an attempt at an endpoint, of which nothing is known yet; false
+// when it was cut, and what is known is what is to be told of that.
+func (r *row) begin(e *mesh.Endpoint) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.cut {
+		return false
+	}
 	r.revision.Add(1)
 	r.hand, r.helloSeen, r.trunk = nil, false, nil
 	f := &r.facts
@@ -31,6 +35,7 @@ func (r *row) begin(e *mesh.Endpoint) {
 		f.Upstream = netip.AddrPortFrom(e.Addr.Unmap(), e.Port)
 	}
 	f.Trace = r.ownTrace()
+	return true
 }
 
 // attempt is what r is about now.

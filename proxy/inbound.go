@@ -218,7 +218,7 @@ func (p *Proxy) dialApp(r *row, dst netip.AddrPort) (*relay.Side, error) {
 		return nil, err
 	}
 	if !r.attach(tcp) {
-		return nil, errors.New("the configuration changed meanwhile")
+		return nil, errCut
 	}
 	return relay.TCP(tcp, nil), nil
 }

@@ -137,7 +137,10 @@ func (p *Proxy) connect(ctx context.Context, r *row, s *settings, c *cluster, ds
 	}
 }
 
-var errNoEndpoint = errors.New("has no endpoint")
+var (
+	errNoEndpoint = errors.New("has no endpoint")
+	errCut        = errors.New("the configuration changed meanwhile")
+)
 
 // finalError is a failure that another endpoint would not mend.
 type finalError struct{ error }
@@ -146,7 +149,9 @@ func (e *finalError) Unwrap() error { return e.error }
 
 // reach makes the connection to one endpoint.
 func (p *Proxy) reach(ctx context.Context, r *row, s *settings, c *cluster, e *mesh.Endpoint) (*relay.Side, error) {
-	r.begin(e)
+	if !r.begin(e) {
+		return nil, &finalError{errCut}
+	}
 	trunks := p.cfg.trunks() && r.client != nil // a gateway's requests have a pool of their own
 	u, why, err := p.clientTLS(s, c, e, trunks)
 	if err != nil {
@@ -166,7 +171,7 @@ func (p *Proxy) reach(ctx context.Context, r *row, s *settings, c *cluster, e *m
 		return nil, err
 	}
 	if !r.attach(tcp) {
-		return nil, &finalError{errors.New("the configuration changed meanwhile")}
+		return nil, &finalError{errCut}
 	}
 	if u == nil {
 		p.health.ok(addr)

@@ -171,6 +171,9 @@ var handed = new(net.TCPConn)
 func (r *row) age(now time.Time) time.Duration { return time.Duration(now.UnixNano() - r.begun) }
 
 func (r *row) closeSockets(reset bool) {
+	if r.trunk != nil {
+		r.trunk.hear(0)
+	}
 	for _, s := range r.sides {
 		switch {
 		case s == nil:

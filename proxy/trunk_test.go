@@ -322,6 +322,7 @@ func TestACutBeforeTheWelcome(t *testing.T) {
 	for _, r := range m.client.table.rows() {
 		r.reset("a test")
 	}
+	m.client.row(func(c mesh.Connection) bool { return on(c) && ended(c) })
 	release()
 	m.server.row(func(c mesh.Connection) bool { return on(c) && ended(c) })
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {

@@ -39,7 +39,9 @@ func (p *Proxy) ontoTrunk(ctx context.Context, r *row, u *upstreamTLS, e *mesh.E
 			p.leave(r.attempt(), mesh.StageDial, errNobodyListens)
 		}
 		t.side.Reset()
-		r.begin(e)
+		if !r.begin(e) {
+			return nil
+		}
 		if !heard { // the others would keep the client waiting as long
 			p.trunks.shun(key)
 			return nil
@@ -72,7 +74,16 @@ func (t *trunk) answered(p []byte, err error) {
 	if err != nil || len(p) != 1 {
 		p = []byte{0}
 	}
-	t.answer <- p[0]
+	t.hear(p[0])
+}
+
+// hear is the answer to who asks, if anybody does. The first one counts: a server's,
+// or 0 for a connection that was ended meanwhile.
+func (t *trunk) hear(answer byte) {
+	select {
+	case t.answer <- answer:
+	default:
+	}
 }
 
 // onTrunk notes what carries a connection; false when it was cut meanwhile.
