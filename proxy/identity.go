@@ -36,13 +36,18 @@ func remembered(id Identity) *proven {
 const maxProven = 1024
 
 // proven remembers for which leaves a chain to the roots of today was found, and
-// until when it holds: the same peers come again and again, and looking for the
+// when it holds: the same peers come again and again, and looking for the
 // chain is a good part of a handshake. That the peer has the key is proven each time.
 type proven struct {
 	mu    sync.Mutex
 	roots *x509.CertPool
-	until map[provenKey]time.Time
+	when  map[provenKey]span
 }
+
+// span is a time with both its ends.
+type span struct{ from, until time.Time }
+
+func (s span) has(t time.Time) bool { return !t.Before(s.from) && !t.After(s.until) }
 
 type provenKey struct {
 	leaf [sha256.Size]byte
@@ -56,19 +61,19 @@ func (p *proven) holds(leaf *x509.Certificate, roots *x509.CertPool, use x509.Ex
 	key := provenKey{sha256.Sum256(leaf.Raw), use}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	until, ok := p.until[key]
-	return ok && p.roots == roots && !now.After(until) && !now.Before(leaf.NotBefore)
+	when, ok := p.when[key]
+	return ok && p.roots == roots && when.has(now)
 }
 
-func (p *proven) add(leaf *x509.Certificate, roots *x509.CertPool, use x509.ExtKeyUsage, until time.Time) {
+func (p *proven) add(leaf *x509.Certificate, roots *x509.CertPool, use x509.ExtKeyUsage, when span) {
 	if p == nil {
 		return
 	}
 	key := provenKey{sha256.Sum256(leaf.Raw), use}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.roots != roots || len(p.until) >= maxProven {
-		p.roots, p.until = roots, make(map[provenKey]time.Time)
+	if p.roots != roots || len(p.when) >= maxProven {
+		p.roots, p.when = roots, make(map[provenKey]span)
 	}
-	p.until[key] = until
+	p.when[key] = when
 }

@@ -12,7 +12,7 @@ func TestAProvenLeafIsProvenAgainWhenItMatters(t *testing.T) {
 	source := new(identity)
 	source.roots.Store(ca.pool)
 	id := &trust{Identity: source}
-	leaf := ca.issue(t, "spiffe://cluster.local/ns/shop/sa/boards").Leaf
+	leaf := ca.issue(t, "spiffe://cluster.local/ns/shop/sa/boards", func(c *x509.Certificate) { c.NotBefore = c.NotBefore.Add(-time.Hour) }).Leaf
 	now := time.Now()
 	ask := func(use x509.ExtKeyUsage, now time.Time) error {
 		_, err := verifyPeer(&tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}, id, use, now)
@@ -29,7 +29,7 @@ func TestAProvenLeafIsProvenAgainWhenItMatters(t *testing.T) {
 	if id.proven.holds(leaf, source.Roots(), x509.ExtKeyUsageServerAuth, now) {
 		t.Error("for a client's is a server's")
 	}
-	for name, at := range map[string]time.Time{"expired": leaf.NotAfter.Add(time.Second), "not valid yet": leaf.NotBefore.Add(-time.Second), "its root expired": ca.cert.NotAfter.Add(time.Second)} {
+	for name, at := range map[string]time.Time{"expired": leaf.NotAfter.Add(time.Second), "not valid yet": leaf.NotBefore.Add(-time.Second), "its root expired": ca.cert.NotAfter.Add(time.Second), "its root not valid yet": ca.cert.NotBefore.Add(-time.Second)} {
 		if err := ask(x509.ExtKeyUsageClientAuth, at); err == nil {
 			t.Errorf("%s: taken", name)
 		}

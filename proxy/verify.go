@@ -34,16 +34,16 @@ func verifyPeer(cs *tls.ConnectionState, by Identity, use x509.ExtKeyUsage, now 
 	if remembered(by).holds(leaf, roots, use, now) {
 		return id, nil
 	}
-	until, err := verifyChain(cs.PeerCertificates, roots, use, now)
+	when, err := verifyChain(cs.PeerCertificates, roots, use, now)
 	if err != nil {
 		return spiffeid.ID{}, fmt.Errorf("certificate of %s: %w", id, err)
 	}
-	remembered(by).add(leaf, roots, use, until)
+	remembered(by).add(leaf, roots, use, when)
 	return id, nil
 }
 
-// verifyChain returns when the chain that was found expires.
-func verifyChain(chain []*x509.Certificate, roots *x509.CertPool, use x509.ExtKeyUsage, now time.Time) (until time.Time, err error) {
+// verifyChain returns when the chain that was found is valid.
+func verifyChain(chain []*x509.Certificate, roots *x509.CertPool, use x509.ExtKeyUsage, now time.Time) (when span, err error) {
 	opts := x509.VerifyOptions{
 		Roots:         roots,
 		Intermediates: x509.NewCertPool(),
@@ -59,27 +59,30 @@ func verifyChain(chain []*x509.Certificate, roots *x509.CertPool, use x509.ExtKe
 		if errors.As(err, &invalid) && invalid.Reason == x509.Expired && now.Before(chain[0].NotBefore) {
 			// crypto/x509 says "expired or not yet valid"; a clock that is
 			// behind is another repair than a certificate that was not renewed.
-			return until, &notYetValidError{from: chain[0].NotBefore, now: now, err: err}
+			return when, &notYetValidError{from: chain[0].NotBefore, now: now, err: err}
 		}
-		return until, err
+		return when, err
 	}
 	for _, c := range found {
-		if e := firstExpiry(c); e.After(until) {
-			until = e
+		if v := validity(c); v.until.After(when.until) {
+			when = v
 		}
 	}
-	return until, nil
+	return when, nil
 }
 
-// firstExpiry is when the first certificate of a chain expires.
-func firstExpiry(chain []*x509.Certificate) time.Time {
-	until := chain[0].NotAfter
+// validity is when all certificates of a chain are valid.
+func validity(chain []*x509.Certificate) span {
+	v := span{chain[0].NotBefore, chain[0].NotAfter}
 	for _, c := range chain[1:] {
-		if c.NotAfter.Before(until) {
-			until = c.NotAfter
+		if c.NotBefore.After(v.from) {
+			v.from = c.NotBefore
+		}
+		if c.NotAfter.Before(v.until) {
+			v.until = c.NotAfter
 		}
 	}
-	return until
+	return v
 }
 
 // notYetValidError is a certificate of the future.
