@@ -99,8 +99,8 @@ func printClusterStatus(w io.Writer, s meshStatus) error {
 	if c.AutoMTLS {
 		auto = "on"
 	}
-	fmt.Fprintf(w, "The mesh of %s: trust domain %s, auto mTLS %s, %d services, %d workloads;\n%s signs.\n\n",
-		s.API, c.TrustDomain, auto, c.Services, c.Workloads, s.Replicas[0].Authority)
+	fmt.Fprintf(w, "The mesh of %s: trust domain %s, auto mTLS %s, %s;\n%s signs.\n\n",
+		s.API, c.TrustDomain, auto, extent(c), s.Replicas[0].Authority)
 
 	t := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
 	fmt.Fprintln(t, "REPLICA\tSTARTED\tLEADS\tGENERATION\tPROXIES")
@@ -123,7 +123,11 @@ func printClusterStatus(w io.Writer, s meshStatus) error {
 
 	fmt.Fprintln(w)
 	t = tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
-	fmt.Fprintln(t, "PROXY\tIDENTITY\tREPLICA\tACKED\tSTATE")
+	head := ""
+	if c.OnDemand {
+		head = "TOLD\t"
+	}
+	fmt.Fprintf(t, "PROXY\tIDENTITY\tREPLICA\tACKED\t%sSTATE\n", head)
 	for _, row := range proxyRows(s) {
 		fmt.Fprintln(t, row)
 	}
@@ -146,6 +150,7 @@ func proxyRows(s meshStatus) []string {
 		}
 	}
 	var rows []string
+	told, onDemand := "", s.Replicas[0].Control.OnDemand
 	gone := map[string]bool{}
 	for _, r := range s.Replicas {
 		for _, p := range r.Control.Proxies {
@@ -153,7 +158,10 @@ func proxyRows(s meshStatus) []string {
 				continue
 			}
 			gone[p.Node] = !p.Connected
-			rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%d\t%s", p.Node, p.Identity, r.Pod, p.AckedGeneration, p.State(r.Control.Generation)))
+			if onDemand {
+				told = p.Told() + "\t"
+			}
+			rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%d\t%s%s", p.Node, p.Identity, r.Pod, p.AckedGeneration, told, p.State(r.Control.Generation)))
 		}
 	}
 	slices.Sort(rows)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hasp/control"
 	"hasp/local"
 )
 
@@ -21,7 +22,8 @@ func newStatus(e *env) *cobra.Command {
 		Short: "Show the mesh and what each proxy acknowledged",
 		Long: `Show whether the mesh runs, its addresses, the current generation of its
 configuration and, for each proxy, the generation it acknowledged or why it
-refused one. Exit status 3 when no mesh is running.
+refused one. In a mesh too large to tell every proxy all of it, also how much of it
+each was told, which is what it asked for. Exit status 3 when no mesh is running.
 
 When none runs on this machine and --kubeconfig, KUBECONFIG or ~/.kube/config names
 a cluster, the mesh is that of the cluster: every replica of its control plane is asked, through
@@ -76,7 +78,7 @@ func printStatus(w io.Writer, s local.Status, now time.Time) error {
 	if c.AutoMTLS {
 		auto = "on"
 	}
-	fmt.Fprintf(w, "\ntrust domain %s, auto mTLS %s, %d services, %d workloads\n", c.TrustDomain, auto, c.Services, c.Workloads)
+	fmt.Fprintf(w, "\ntrust domain %s, auto mTLS %s, %s\n", c.TrustDomain, auto, extent(c))
 	fmt.Fprintf(w, "generation %d", c.Generation)
 	if took := c.Last.Took(); took > 0 {
 		fmt.Fprintf(w, ", enforced by every proxy %s after its change arrived", took.Round(100*time.Microsecond))
@@ -86,9 +88,16 @@ func printStatus(w io.Writer, s local.Status, now time.Time) error {
 	fmt.Fprint(w, "\n\n")
 
 	t := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
-	fmt.Fprintln(t, "PROXY\tIDENTITY\tACKED\tSTATE")
+	head, told := "", ""
+	if c.OnDemand {
+		head = "TOLD\t"
+	}
+	fmt.Fprintf(t, "PROXY\tIDENTITY\tACKED\t%sSTATE\n", head)
 	for _, p := range c.Proxies {
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\n", p.Node, p.Identity, p.AckedGeneration, p.State(c.Generation))
+		if c.OnDemand {
+			told = p.Told() + "\t"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s%s\n", p.Node, p.Identity, p.AckedGeneration, told, p.State(c.Generation))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -96,6 +105,15 @@ func printStatus(w io.Writer, s local.Status, now time.Time) error {
 	report(w, "Outside the mesh:", c.Unmeshed)
 	report(w, "Not used:", c.Problems)
 	return nil
+}
+
+// extent is how large the mesh is, and whether that is told on demand.
+func extent(c control.Status) string {
+	s := fmt.Sprintf("%d services, %d workloads", c.Services, c.Workloads)
+	if c.OnDemand {
+		s += ", told on demand"
+	}
+	return s
 }
 
 // report is a list under a title, when there is one.

@@ -237,6 +237,9 @@ func TestOnDemand(t *testing.T) {
 	if k := server.Known(); k.Peers != 1 || k.Listeners != 0 {
 		t.Errorf("the server: %+v", k)
 	}
+	if !p.Status().OnDemand {
+		t.Error("the status does not say that the mesh is told on demand")
+	}
 	for _, s := range p.Status().Proxies {
 		if !s.OnDemand || s.Node == "shop/client" && s.Services != 1 || s.Node == "shop/server" && s.Peers != 1 {
 			t.Errorf("status: %+v", s)
@@ -307,7 +310,7 @@ func TestOnDemandAway(t *testing.T) {
 // on and whole again when it shrinks, and connections that live stay and are judged.
 func TestOnDemandFromASize(t *testing.T) {
 	p, client, server := pair(t, func(c *control.Config) { c.OnDemand = 5 })
-	if k := client.Known(); k.OnDemand || k.Listeners != 3 {
+	if k := client.Known(); k.OnDemand || k.Listeners != 3 || p.Status().OnDemand {
 		t.Fatalf("a small mesh: %+v", k)
 	}
 	conn := client.open(webAt)

@@ -12,16 +12,18 @@ import (
 // Status is what the control plane knows of itself and its proxies: hasp
 // status, its JSON and the page.
 type Status struct {
-	Generation  uint64               `json:"generation"`
-	Last        Timing               `json:"last"`
-	TrustDomain string               `json:"trustDomain"`
-	AutoMTLS    bool                 `json:"autoMtls"`
-	Services    int                  `json:"services"`
-	Workloads   int                  `json:"workloads"`
-	Unmeshed    []string             `json:"unmeshed,omitempty"` // NAMESPACE/NAME without a proxy
-	Proxies     []server.ProxyStatus `json:"proxies"`
-	Pushes      uint64               `json:"pushes"` // configurations sent
-	Problems    []string             `json:"problems,omitempty"`
+	Generation  uint64 `json:"generation"`
+	Last        Timing `json:"last"`
+	TrustDomain string `json:"trustDomain"`
+	AutoMTLS    bool   `json:"autoMtls"`
+	Services    int    `json:"services"`
+	Workloads   int    `json:"workloads"`
+	// OnDemand: sidecars are told only what they asked for.
+	OnDemand bool                 `json:"onDemand,omitempty"`
+	Unmeshed []string             `json:"unmeshed,omitempty"` // NAMESPACE/NAME without a proxy
+	Proxies  []server.ProxyStatus `json:"proxies"`
+	Pushes   uint64               `json:"pushes"` // configurations sent
+	Problems []string             `json:"problems,omitempty"`
 	// CAExpiry is when the signing certificate ends; zero when a foreign
 	// authority signs.
 	CAExpiry time.Time `json:"caExpiry,omitzero"`
@@ -39,7 +41,7 @@ func (c *Control) Status() Status {
 		return st
 	}
 	st.Generation, st.TrustDomain, st.AutoMTLS = s.world.Generation, s.world.Mesh.TrustDomain, s.world.Mesh.EnableAutoMtls
-	st.Services, st.Workloads = len(s.world.Services), len(s.world.Workloads)
+	st.Services, st.Workloads, st.OnDemand = len(s.world.Services), len(s.world.Workloads), s.onDemand
 	for _, p := range s.problems {
 		st.Problems = append(st.Problems, p.String())
 	}

@@ -27,8 +27,8 @@ type ProxyStatus struct {
 	AckedAt         time.Time `json:"ackedAt,omitzero"`
 	// Nack is the last refusal, nil once a later generation was accepted.
 	Nack *Nack `json:"nack,omitempty"`
-	// OnDemand: it is told only what it asked for, which is as many services and
-	// peers as these.
+	// OnDemand: it is told only what it asked for, which is what is at as many
+	// addresses of services, and as many peers, as these.
 	OnDemand bool `json:"onDemand,omitempty"`
 	Services int  `json:"services,omitempty"`
 	Peers    int  `json:"peers,omitempty"`
@@ -47,6 +47,14 @@ func (p ProxyStatus) State(generation uint64) string {
 		return "behind"
 	}
 	return "up to date"
+}
+
+// Told is how much of the mesh the proxy is told, in words.
+func (p ProxyStatus) Told() string {
+	if !p.OnDemand {
+		return "all"
+	}
+	return fmt.Sprintf("%d addresses, %d peers", p.Services, p.Peers)
 }
 
 // Nack is a proxy's refusal of a configuration.
