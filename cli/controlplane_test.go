@@ -16,6 +16,7 @@ func TestControlPlaneRefuses(t *testing.T) {
 		{"no name", nil, "hasp: name this replica with --pod; in a pod POD_NAME does\n"},
 		{"log level", []string{"--log-level", "loud"}, "hasp: --log-level loud: want debug, info, warn or error\n"},
 		{"address", []string{"--pod", "a", "--ca-address", "istio-csr"}, "hasp: --ca-address: address istio-csr: missing port in address\n"},
+		{"size", []string{"--pod", "a", "--on-demand", "0"}, "hasp: --on-demand: \"0\" is not always, never or a number of services\n"},
 		{"argument", []string{"now"}, "hasp: unknown command \"now\" for \"hasp controlplane\"; see hasp controlplane --help\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

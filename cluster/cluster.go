@@ -83,7 +83,9 @@ type Config struct {
 	// that is remembered, 0 is 30.
 	Ledger     string
 	LedgerDays int
-	Log        *slog.Logger
+	// OnDemand is control.Config's.
+	OnDemand int
+	Log      *slog.Logger
 }
 
 // DefaultDrain is longer than kube-proxies and the API server take to hear that

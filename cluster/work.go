@@ -121,8 +121,8 @@ func (p *plane) prepare(ctx context.Context) (*work, error) {
 		Client: p.dynamic, TrustDomain: td.Name(), StatusByLeader: true, StreamAge: streamAge,
 		// Gateways' certificates are beside the gateways, which are here.
 		Scope:      source.Scope{Secrets: []string{Namespace}},
-		LedgerDays: p.cfg.LedgerDays,
-		Log:        p.cfg.Log,
+		LedgerDays: p.cfg.LedgerDays, OnDemand: p.cfg.OnDemand,
+		Log: p.cfg.Log,
 	}
 	w.passing = &passing{
 		self: p.cfg.Pod, world: func() *world.World { return w.control.World() }, anew: func(ctx context.Context) { w.control.ReportAnew(ctx) },

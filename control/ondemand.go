@@ -2,6 +2,8 @@ package control
 
 import (
 	"cmp"
+	"fmt"
+	"strconv"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
@@ -13,17 +15,33 @@ import (
 )
 
 const (
-	// demandFrom is the default of Config.OnDemand.
-	demandFrom = 500
+	// DemandFrom is the default of Config.OnDemand.
+	DemandFrom = 500
 	// keepChanges is of how many generations the changes are known. A proxy that is
 	// further behind is told anew.
 	keepChanges = 64
 )
 
+// ParseOnDemand reads Config.OnDemand as people write it: always, never, or from how
+// many services on.
+func ParseOnDemand(s string) (int, error) {
+	switch s {
+	case "always":
+		return 1, nil
+	case "never":
+		return -1, nil
+	}
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("%q is not always, never or a number of services", s)
+	}
+	return int(n), nil
+}
+
 // onDemand: the World is too large to tell every proxy all of it. One that is so
 // stays so until it is a fifth smaller, lest it go to and fro.
 func (c *Control) onDemand(w *world.World, was bool) bool {
-	from := cmp.Or(c.cfg.OnDemand, demandFrom)
+	from := cmp.Or(c.cfg.OnDemand, DemandFrom)
 	if from < 0 {
 		return false
 	}

@@ -350,6 +350,18 @@ func TestOnDemandFromASize(t *testing.T) {
 	}
 }
 
+// TestParseOnDemand: what people write.
+func TestParseOnDemand(t *testing.T) {
+	for text, want := range map[string]int{
+		"always": 1, "never": -1, "1": 1, "500": 500, "2000000000": 2000000000,
+		"": 0, "0": 0, "-1": 0, "1e3": 0, "Always": 0, "9999999999": 0, // refused
+	} {
+		if got, err := control.ParseOnDemand(text); got != want || (err == nil) != (want != 0) {
+			t.Errorf("%q: %d, %v", text, got, err)
+		}
+	}
+}
+
 // TestOnDemandOfNothingElse: what a proxy did not ask for costs it nothing, and what
 // it refused is not taken for told.
 func TestOnDemandOfNothingElse(t *testing.T) {

@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -32,6 +33,20 @@ func TestSettings(t *testing.T) {
 			t.Errorf("mesh settings: %v", err)
 		}
 	})
+}
+
+// TestOnDemand: from which size on a mesh is told on demand, in the form that the
+// control plane reads, large numbers too.
+func TestOnDemand(t *testing.T) {
+	for values, want := range map[string]string{
+		"": "500", "controlPlane: {onDemand: 1000000}": "1000000",
+		"controlPlane: {onDemand: always}": "always", "controlPlane: {onDemand: never}": "never",
+	} {
+		args := templates(t, render(t, values))["istiod"].Spec.Containers[0].Args
+		if !slices.Contains(args, "--on-demand="+want) {
+			t.Errorf("%q: %q", values, args)
+		}
+	}
 }
 
 // TestInjectionDefaults: hasp inject without a file does what a cluster with the

@@ -25,6 +25,7 @@ func TestValuesRefused(t *testing.T) {
 		"cni: {multus: true}":                           "cni.multus needs cni.enabled",
 		"cni: {confDir: etc/cni}":                       "at '/cni/confDir': 'etc/cni' does not match pattern",
 		"controlPlane: {logLevel: loud}":                "at '/controlPlane/logLevel': value must be one of 'debug', 'info', 'warn', 'error'",
+		"controlPlane: {onDemand: sometimes}":           "at '/controlPlane/onDemand': 'oneOf' failed, none matched",
 		"controlPlane: {podDisruptionBudget: {max: 1}}": "at '/controlPlane/podDisruptionBudget': additional properties 'max' not allowed",
 	} {
 		v, err := deploy.Values([]string{values}, nil)

@@ -255,7 +255,7 @@ func (d *daemon) wire(ctx context.Context) error {
 	d.control, err = control.New(control.Config{
 		Client: dyn, CA: d.authority, Tokens: d.tokens, Listeners: lns, Log: d.log,
 		Ledger: control.LedgerFile(filepath.Join(d.o.Dir, factsFile)), LedgerDays: d.o.LedgerDays,
-		Witness: witness{d},
+		Witness: witness{d}, OnDemand: d.o.OnDemand,
 	})
 	if err != nil {
 		return err

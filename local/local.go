@@ -51,6 +51,8 @@ type Options struct {
 	History time.Duration `json:"history,omitempty"`
 	// LedgerDays is how long it is remembered who talked to whom; 0 is 30.
 	LedgerDays int `json:"ledgerDays,omitempty"`
+	// OnDemand is control.Config's.
+	OnDemand int `json:"onDemand,omitempty"`
 }
 
 // State is what a running daemon left in the directory for others to find.
