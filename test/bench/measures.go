@@ -21,9 +21,9 @@ type metric struct {
 // sample is what a run through a pair took.
 type sample struct {
 	load.Result
-	cpu    time.Duration // of the pair
-	memory int64         // of the pair, in bytes; for idle what it grew by
-	idle   int64         // of the pair before anything was sent
+	cpu   time.Duration // of the pair
+	idle  int64         // resident bytes of the pair before anything was sent
+	grown int64         // bytes of its own that idle connections added to the pair
 }
 
 // measure is a kind of run through a door of each pair.
@@ -112,7 +112,7 @@ func measures() []measure {
 // same time, once.
 func idle() measure {
 	return measure{name: "idle", door: httpDoor, metrics: []metric{
-		{name: "idle", title: "idle connection", unit: "KiB", of: func(s sample) float64 { return float64(s.memory) / 1024 / float64(s.Done) }},
+		{name: "idle", title: "idle connection", unit: "KiB", of: func(s sample) float64 { return float64(s.grown) / 1024 / float64(s.Done) }},
 		{name: "rss", title: "RSS of a side, idle", unit: "MiB", of: func(s sample) float64 { return float64(s.idle) / (1 << 20) / 2 }},
 	}}
 }

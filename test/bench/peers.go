@@ -66,13 +66,13 @@ func (p *pair) cpuTime() (sum time.Duration, err error) {
 }
 
 // memory of the pair.
-func (p *pair) memory() (sum int64, err error) {
+func (p *pair) memory() (sum memory, err error) {
 	for _, proc := range p.procs {
-		n, err := proc.memory()
+		m, err := proc.memory()
 		if err != nil {
-			return 0, err
+			return sum, err
 		}
-		sum += n
+		sum.add(m)
 	}
 	return sum, nil
 }

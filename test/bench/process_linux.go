@@ -127,24 +127,35 @@ func (p *process) cpuTime() (time.Duration, error) {
 	return sum, nil
 }
 
-// memory is the resident memory of the family in bytes. Children count with what
-// they do not share with their parent.
-func (p *process) memory() (int64, error) {
+// memory of processes, in bytes.
+type memory struct {
+	// resident is all; children count with what they do not share with their
+	// parent.
+	resident int64
+	// own is without files, such as the program: how much of those is mapped is the
+	// kernel's choice at each fault, by what it has in its cache. What processes
+	// share counts once.
+	own int64
+}
+
+func (m *memory) add(n memory) { m.resident += n.resident; m.own += n.own }
+
+// memory of the family.
+func (p *process) memory() (sum memory, err error) {
 	pids, err := p.family()
 	if err != nil {
-		return 0, err
+		return sum, err
 	}
-	var sum int64
 	for i, pid := range pids {
 		f, err := rollup(pid)
 		if err != nil {
-			return 0, err
+			return sum, err
 		}
-		if i == 0 {
-			sum += f["Rss"]
-		} else {
-			sum += f["Private_Clean"] + f["Private_Dirty"]
+		m := memory{resident: f["Rss"], own: f["Pss_Anon"] + f["Pss_Shmem"]}
+		if i > 0 {
+			m.resident = f["Private_Clean"] + f["Private_Dirty"]
 		}
+		sum.add(m)
 	}
 	return sum, nil
 }
@@ -166,7 +177,7 @@ func rollup(pid int) (map[string]int64, error) {
 			out[strings.TrimSuffix(f[0], ":")] = n << 10
 		}
 	}
-	if out["Rss"] == 0 {
+	if out["Rss"] == 0 || out["Pss_Anon"] == 0 { // the latter since Linux 5.3
 		return nil, fmt.Errorf("memory of process %d: the kernel does not say", pid)
 	}
 	return out, nil

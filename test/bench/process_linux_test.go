@@ -39,8 +39,12 @@ func TestFamily(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n, err := two.memory(); err != nil || n <= parent["Rss"] {
-		t.Errorf("two processes have %d bytes, the first of them %d, %v", n, parent["Rss"], err)
+	m, err := two.memory()
+	if err != nil || m.resident <= parent["Rss"] {
+		t.Errorf("two processes have %d bytes, the first of them %d, %v", m.resident, parent["Rss"], err)
+	}
+	if m.own <= parent["Pss_Anon"] || m.own >= m.resident {
+		t.Errorf("two processes have %d bytes of their own, the first of them %d; %d with files", m.own, parent["Pss_Anon"], m.resident)
 	}
 	one.stop()
 	if _, err := one.cpuTime(); err == nil || !strings.Contains(err.Error(), "has ended") {

@@ -127,11 +127,11 @@ func (b *bench) memory(ctx context.Context, l *lab, pairs map[string]*pair, r *r
 	all := map[string]sample{}
 	for _, peer := range b.peers {
 		if p := pairs[peer.name]; len(p.procs) > 0 {
-			n, err := p.memory()
+			m, err := p.memory()
 			if err != nil {
 				return err
 			}
-			all[peer.name] = sample{idle: n, memory: -n}
+			all[peer.name] = sample{idle: m.resident, grown: -m.own}
 		}
 	}
 	var sessions []*session
@@ -154,11 +154,11 @@ func (b *bench) memory(ctx context.Context, l *lab, pairs map[string]*pair, r *r
 		return err
 	}
 	for name, s := range all {
-		n, err := pairs[name].memory()
+		m, err := pairs[name].memory()
 		if err != nil {
 			return err
 		}
-		s.memory += n
+		s.grown += m.own
 		for _, m := range idle().metrics {
 			r.numbers.add(m.name, name, m.of(s))
 		}
