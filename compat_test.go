@@ -283,6 +283,9 @@ func meshConfigFields() string {
 					walk(text, f.Message(), depth+1)
 					continue
 				}
+				if f.IsMap() { // of which this is read
+					text += "." + api.TrunksKey
+				}
 				supported[text] = true
 			default:
 				others++

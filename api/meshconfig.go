@@ -102,13 +102,18 @@ func (r *meshReader) fail(p *field.Path, v any, detail string) {
 	}
 }
 
-// object reads the fields of an object of the settings; istio is its shape there.
+// object reads the fields of an object of the settings, or the keys of a mapping;
+// istio is its shape there.
 func (r *meshReader) object(p *field.Path, tree map[string]any, istio shape) {
-	fields := istio.fields()
+	var fields map[string]shape
+	if istio.form == object {
+		fields = istio.fields()
+	}
 	for _, k := range slices.Sorted(maps.Keys(tree)) {
 		at := below(p, k)
 		set, ours := r.settings[at.String()]
 		known, theirs := fields[k]
+		theirs = theirs || istio.form == mapping // which has any key
 		switch {
 		case !ours && !theirs:
 			r.fail(at, tree[k], unknownField(k, r.supported(p)))

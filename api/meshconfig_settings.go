@@ -9,6 +9,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
+// TrunksKey is the entry of a ProxyConfig's proxyMetadata, of the mesh or of a pod,
+// that says whether a TLS connection may carry one connection after another: "true"
+// or "false".
+const TrunksKey = "HASP_TRUNKS"
+
 // setting puts one value into a MeshConfig, or says what is wrong with it.
 type setting func(m *MeshConfig, v any) (wrong string)
 
@@ -37,6 +42,13 @@ func meshSettings() map[string]setting {
 		"defaultConfig.terminationDrainDuration": span(time.Millisecond, time.Hour, func(m *MeshConfig) *int64 {
 			return &m.TerminationDrainMillis
 		}),
+		"defaultConfig.proxyMetadata." + TrunksKey: func(m *MeshConfig, v any) string {
+			if v != "true" && v != "false" {
+				return `must be "true" or "false", in quotes, not ` + describe(v)
+			}
+			m.NoTrunks = v == "false"
+			return ""
+		},
 	}
 }
 

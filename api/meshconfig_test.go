@@ -32,6 +32,8 @@ func TestParseMeshConfig(t *testing.T) {
 		"terminationDrainDuration": {"defaultConfig: {terminationDrainDuration: 2s}", func(m *api.MeshConfig) {
 			m.TerminationDrainMillis = 2000
 		}},
+		"no trunks": {`defaultConfig: {proxyMetadata: {HASP_TRUNKS: "false"}}`, func(m *api.MeshConfig) { m.NoTrunks = true }},
+		"trunks":    {`defaultConfig: {proxyMetadata: {HASP_TRUNKS: "true"}}`, func(m *api.MeshConfig) {}},
 	} {
 		want := api.DefaultMeshConfig()
 		c.set(want)
@@ -52,6 +54,8 @@ func TestParseMeshConfigErrors(t *testing.T) {
 		{"outboundTrafficPolicy: {modus: ALLOW_ANY}", `line 1: outboundTrafficPolicy.modus: unknown field "modus"; did you mean "mode"?`},
 		{"trustDomain: a\ntcpKeepalive: {}", `line 2: tcpKeepalive: hasp does not support meshConfig field tcpKeepalive yet; remove it`},
 		{"defaultConfig:\n  concurrency: 2", `line 2: defaultConfig.concurrency: hasp does not support meshConfig field defaultConfig.concurrency yet; remove it`},
+		{"defaultConfig: {proxyMetadata: {HASP_TRUNKS: off}}", `line 1: defaultConfig.proxyMetadata.HASP_TRUNKS: must be "true" or "false", in quotes, not false`},
+		{"defaultConfig: {proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true'}}", `line 1: defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE: hasp does not support meshConfig field defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE yet; remove it`},
 		{"meshMTLS:\n  cipherSuites: [a]", `line 2: meshMTLS.cipherSuites: hasp does not support meshConfig field meshMTLS.cipherSuites yet; remove it`},
 		{"meshMTLS: {minProtocolVersion: TLSV1_1}", `line 1: meshMTLS.minProtocolVersion: must be one of TLS_AUTO, TLSV1_2, TLSV1_3, not the string "TLSV1_1"`},
 		{"meshMTLS: {minProtocolVersion: 1.3}", `line 1: meshMTLS.minProtocolVersion: must be one of TLS_AUTO, TLSV1_2, TLSV1_3, not 1.3`},
@@ -92,6 +96,7 @@ func TestParseMeshConfigNamesAll(t *testing.T) {
 func FuzzParseMeshConfig(f *testing.F) {
 	f.Add("enableAutoMtls: false\noutboundTrafficPolicy: {mode: REGISTRY_ONLY}\n")
 	f.Add("meshMTLS: &a {minProtocolVersion: TLSV1_2}\ntlsDefaults: *a\n")
+	f.Add("defaultConfig: {proxyMetadata: {HASP_TRUNKS: 'false', A: {b: c}}}\n")
 	f.Add("defaultConfig:\n  drainDuration: 10s\n  <<: {concurrency: 1}\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		m, err := api.ParseMeshConfig(text)

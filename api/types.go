@@ -110,6 +110,8 @@ type MeshConfig struct {
 	// TerminationDrainMillis is defaultConfig.terminationDrainDuration; 0, the
 	// default, leaves it to how the proxy was started (5 s).
 	TerminationDrainMillis int64
+	// NoTrunks is "false" in defaultConfig.proxyMetadata.HASP_TRUNKS.
+	NoTrunks bool
 }
 
 // DomainSuffix is what services are named under; it follows the cluster, not

@@ -106,6 +106,7 @@ func settings(m *api.MeshConfig) mesh.Settings {
 		ConnectTimeoutMillis:   m.ConnectTimeoutMillis,
 		DrainMillis:            m.DrainMillis,
 		TerminationDrainMillis: m.TerminationDrainMillis,
+		NoTrunks:               m.NoTrunks,
 	}
 	switch {
 	case m.AccessLogFile == "":

@@ -112,6 +112,7 @@ func (s sidecar) proxyArgs() []string {
 		add("--cert-lifetime", d.Round(time.Second).String())
 	}
 	add("--log-level", s.cfg.LogLevel)
+	add("--trunks", s.trunks)
 	if len(s.probes) > 0 {
 		add("--probes", text(s.probes))
 	}

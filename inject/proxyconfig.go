@@ -10,6 +10,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	istio "istio.io/api/mesh/v1alpha1"
 	"sigs.k8s.io/yaml"
+
+	"hasp/api"
 )
 
 // maxProxyConfig bounds the annotation proxy.istio.io/config; an API server
@@ -17,8 +19,9 @@ import (
 const maxProxyConfig = 64 << 10
 
 // readProxyConfig reads the annotation proxy.istio.io/config, Istio's ProxyConfig
-// as YAML. Of it holdApplicationUntilProxyStarts is followed. The other fields
-// are about Envoy: a warning names them, and one that does not exist is an error.
+// as YAML. Of it holdApplicationUntilProxyStarts and HASP_TRUNKS in proxyMetadata are
+// followed. The other fields are about Envoy: a warning names them, and one that does
+// not exist is an error.
 func (s *sidecar) readProxyConfig(text string) error {
 	if len(text) > maxProxyConfig {
 		return fmt.Errorf("%d bytes are too many; %d are read", len(text), maxProxyConfig)
@@ -37,8 +40,21 @@ func (s *sidecar) readProxyConfig(text string) error {
 		s.hold = cfg.HoldApplicationUntilProxyStarts.Value
 	}
 	var others []string
+	for key, value := range cfg.ProxyMetadata {
+		if key != api.TrunksKey {
+			others = append(others, "proxyMetadata."+key)
+			continue
+		}
+		var on bool
+		if err := flag(value, &on); err != nil {
+			return fmt.Errorf("proxyMetadata.%s: %q: %w", key, value, err)
+		}
+		if s.trunks = "on"; !on {
+			s.trunks = "off"
+		}
+	}
 	cfg.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
-		if name := f.JSONName(); name != "holdApplicationUntilProxyStarts" {
+		if name := f.JSONName(); name != "holdApplicationUntilProxyStarts" && name != "proxyMetadata" {
 			others = append(others, name)
 		}
 		return true

@@ -18,6 +18,7 @@ type sidecar struct {
 	uid    int64
 	native bool
 	hold   bool
+	trunks string // "on" or "off"; empty is as the proxy does
 
 	// defaults are the annotations about capture that the settings have and the
 	// pod has not.

@@ -152,7 +152,7 @@ func (p *Proxy) reach(ctx context.Context, r *row, s *settings, c *cluster, e *m
 	if !r.begin(e) {
 		return nil, &finalError{errCut}
 	}
-	trunks := p.cfg.trunks() && r.client != nil // a gateway's requests have a pool of their own
+	trunks := p.cfg.trunks() && !s.config.Settings.NoTrunks && r.client != nil // a gateway's requests have a pool of their own
 	u, why, err := p.clientTLS(s, c, e, trunks)
 	if err != nil {
 		p.fail(r, mesh.StageHandshake, err)

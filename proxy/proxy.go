@@ -49,7 +49,8 @@ type Config struct {
 	Directory Directory
 	// Relay moves the bytes. Default: a relay.Fast of the proxy's own.
 	Relay relay.Relayer
-	// NoTrunks has each connection make a handshake of its own (trunk.go).
+	// NoTrunks has each connection make a handshake of its own (trunk.go), whatever
+	// mesh-wide settings say.
 	NoTrunks bool
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time

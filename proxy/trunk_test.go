@@ -109,6 +109,46 @@ func TestOneHandshakeForMany(t *testing.T) {
 	}
 }
 
+// TestTrunksOff: mesh-wide settings or either proxy's own have each connection make
+// its own handshake, and a trunk that waits is left alone from then on.
+func TestTrunksOff(t *testing.T) {
+	off := func(c *Config) { c.NoTrunks = true }
+	m, at := trunkLab(t, mesh.TCP, off) // the server's
+	for range 2 {
+		m.talkAnew(t, at)
+	}
+	m.idle(t, 0)
+
+	m, at = trunkLab(t, mesh.TCP)
+	m.talk(t, at, 2)
+	c := outboundConfig(m.at, m.server.spiffe, istioMutual(m.server.spiffe), mesh.TCP)
+	c.Settings.NoTrunks = true
+	m.client.apply(c)
+	for range 2 {
+		m.talkAnew(t, at)
+	}
+	m.idle(t, 1) // the one of before, which grows old
+	m.client.apply(outboundConfig(m.at, m.server.spiffe, istioMutual(m.server.spiffe), mesh.TCP))
+	m.talk(t, at, 1)
+	if out := m.ended(m.client); out[len(out)-1].Reused != 2 {
+		t.Errorf("trunks are on again, and the connection was one of %d", out[len(out)-1].Reused)
+	}
+}
+
+// talkAnew makes a connection, which must not be on a trunk nor leave one.
+func (m *lab) talkAnew(t *testing.T, at netip.AddrPort) {
+	t.Helper()
+	before := len(m.ended(m.client))
+	if got, err := call(t, "127.0.0.5", at, "hi"); got != "hi" || err != nil {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	m.client.row(func(mesh.Connection) bool { return len(m.ended(m.client)) > before })
+	c := m.ended(m.client)[before]
+	if c.Reused != 0 || c.Security != mesh.MutualTLS || c.ALPN != alpnIstio {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestEachConnectionOnATrunkIsDecided(t *testing.T) {
 	m, at := trunkLab(t, mesh.TCP)
 	m.talk(t, at, 2)

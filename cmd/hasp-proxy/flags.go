@@ -25,12 +25,14 @@ type options struct {
 	level     slog.Level
 	drain     time.Duration
 	relay     string // "fast" or "portable"
+	trunks    string // "on" or "off"
 }
 
 func (o *options) flags(f *flags) {
 	f.StringVar(&o.accessLog, "access-log", "text", "`form` of the access log on standard output: off, or text or json where the mesh says nothing")
 	f.TextVar(&o.level, "log-level", slog.LevelInfo, "least `level` of the log on standard error: debug, info, warn or error")
 	f.StringVar(&o.relay, "relay", "fast", "`what` moves the bytes: fast, an event loop for each processor, or portable, two goroutines a connection")
+	f.StringVar(&o.trunks, "trunks", "on", "on or off: `whether` a TLS connection to another sidecar carries one connection after another, where the mesh does not say off; off is a handshake for each")
 	f.DurationVar(&o.drain, "drain", 5*time.Second, "how long connections may go on after SIGTERM, where the mesh says nothing")
 }
 
@@ -40,6 +42,8 @@ func (o *options) check() error {
 		return fmt.Errorf("--access-log %q: it is text, json or off", o.accessLog)
 	case o.relay != "fast" && o.relay != "portable":
 		return fmt.Errorf("--relay %q: it is fast or portable", o.relay)
+	case o.trunks != "on" && o.trunks != "off":
+		return fmt.Errorf("--trunks %q: it is on or off", o.trunks)
 	case o.drain < 0:
 		return fmt.Errorf("--drain %s: it is not negative", o.drain)
 	}
