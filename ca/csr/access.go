@@ -30,7 +30,7 @@ func (s *Source) Certificate() (*tls.Certificate, error) {
 	case s.cert == nil:
 		return nil, errors.New("csr: there is no certificate yet")
 	}
-	if end := s.cert.Leaf.NotAfter; time.Now().After(end) {
+	if end := s.cert.Leaf.NotAfter; s.now().After(end) {
 		return nil, fmt.Errorf("csr: the certificate ended at %s", end.UTC().Format(time.RFC3339))
 	}
 	return s.cert, nil

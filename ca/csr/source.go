@@ -66,6 +66,7 @@ type Source struct {
 	// renewed; tests shorten them.
 	due          func(now, notAfter time.Time) time.Duration
 	look, spread time.Duration
+	now          func() time.Time // time.Now; tests do not wait for the end of a certificate
 }
 
 // Status is what there is to tell about a Source.
@@ -87,7 +88,7 @@ func NewSource(cfg SourceConfig) (*Source, error) {
 	}
 	s := &Source{
 		cfg: cfg, ready: make(chan struct{}), changed: make(chan struct{}), news: make(chan struct{}, 1),
-		due: halfLife, look: lookEvery, spread: spread,
+		due: halfLife, look: lookEvery, spread: spread, now: time.Now,
 	}
 	if cfg.RootsFile == "" {
 		if s.trust.set(cfg.Roots, nil); !x509.NewCertPool().AppendCertsFromPEM(cfg.Roots) {
@@ -144,7 +145,7 @@ func (s *Source) Run(ctx context.Context) error {
 			s.failed(err, wait)
 		default:
 			failures = 0
-			wait = s.take(got, time.Now())
+			wait = s.take(got, s.now())
 		}
 		renew.Reset(wait)
 	}
@@ -189,13 +190,13 @@ func (s *Source) take(got *answer, now time.Time) time.Duration {
 func (s *Source) lost(err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cfg.TokenFile == "" && status.Code(err) == codes.Unauthenticated && (s.cert == nil || time.Now().After(s.cert.Leaf.NotAfter))
+	return s.cfg.TokenFile == "" && status.Code(err) == codes.Unauthenticated && (s.cert == nil || s.now().After(s.cert.Leaf.NotAfter))
 }
 
 // failed takes an error down. That a file is not there yet is said once.
 func (s *Source) failed(err error, wait time.Duration) {
 	s.mu.Lock()
-	if cert := s.cert; cert != nil && time.Now().After(cert.Leaf.NotAfter) {
+	if cert := s.cert; cert != nil && s.now().After(cert.Leaf.NotAfter) {
 		used := ""
 		if s.cfg.TokenFile == "" {
 			used = " and its token is used up"
@@ -204,7 +205,7 @@ func (s *Source) failed(err error, wait time.Duration) {
 	}
 	said := errors.Is(err, fs.ErrNotExist) && s.lastErr != nil && s.lastErr.Error() == err.Error()
 	s.lastErr = err
-	s.renewAt = time.Now().Add(wait)
+	s.renewAt = s.now().Add(wait)
 	s.mu.Unlock()
 	if !said {
 		s.cfg.Log.Warn("no certificate", slog.String("identity", s.cfg.ID.String()), slog.Any("err", err), slog.Duration("retry", wait))
