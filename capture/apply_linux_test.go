@@ -224,7 +224,7 @@ func countRules(t *testing.T, ns int) int {
 
 func accept(t *testing.T, l net.Listener) net.Conn {
 	t.Helper()
-	if err := l.(*net.TCPListener).SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+	if err := l.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	c, err := l.Accept()

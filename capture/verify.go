@@ -10,8 +10,8 @@ import (
 )
 
 // verifyTime is how long Verify waits for one connection. A redirected one never
-// leaves the machine.
-const verifyTime = 2 * time.Second
+// leaves the machine, but that may be busy: a pod that is refused for that starts anew.
+const verifyTime = 5 * time.Second
 
 // Verify dials the targets in their order until one of the connections comes out
 // at ln, which listens where the sidecar will: that is proof that the network
