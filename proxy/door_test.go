@@ -34,17 +34,12 @@ func (s *sockets) listening(at netip.AddrPort) (bool, error) {
 	return s.at[at], s.err
 }
 
-// freeRange is the first of n ports that nobody listens on.
+// freeRange is the first of n ports as freePort has them.
 func freeRange(t *testing.T, n int) uint16 {
 	t.Helper()
 next:
 	for range 100 {
-		ln := listenOn(t, "")
-		first := ln.Addr().(*net.TCPAddr).Port
-		ln.Close()
-		if first+n > 65535 {
-			continue
-		}
+		first := int(freePort(t))
 		for i := range n {
 			l, err := net.Listen("tcp", ":"+strconv.Itoa(first+i))
 			if err != nil {
@@ -137,7 +132,7 @@ func TestDoors(t *testing.T) {
 func untilConnect(t *testing.T, at string, want bool) {
 	t.Helper()
 	var err error
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		var c net.Conn
 		if c, err = net.Dial("tcp", at); err == nil {
 			c.Close()

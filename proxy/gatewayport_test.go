@@ -19,7 +19,7 @@ func TestGatewayPortOpensLater(t *testing.T) {
 	var log bytes.Buffer // read when the gateway has ended
 	t.Run("gateway", func(t *testing.T) {
 		m := newGatewayLab(t, mirror, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
-		taken, err := net.Listen("tcp", ":0")
+		taken, err := net.Listen("tcp", fmt.Sprintf(":%d", freePort(t)))
 		if err != nil {
 			t.Fatal(err)
 		}

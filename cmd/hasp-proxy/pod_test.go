@@ -162,7 +162,7 @@ func TestPodSidecar(t *testing.T) {
 	if err := end(); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 30*time.Second { // the drain is a minute
 		t.Errorf("it took %s to end with nothing open", took)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -75,7 +76,7 @@ func (p *plane) hasToldOf(service string) {
 		}
 		return false
 	}
-	for deadline := time.Now().Add(30 * time.Second); !told(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !told(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			p.t.Fatalf("no report of %s in time: %+v", service, p.told)
 		}
@@ -266,28 +267,33 @@ func given(t *testing.T, f *os.File) int {
 	return fd
 }
 
-// freePorts are n different ports that nobody listens on.
+// freePorts are n different ports that no outgoing connection on this machine
+// takes meanwhile: they are below the ephemeral ports.
 func freePorts(t *testing.T, n int) []uint16 {
 	t.Helper()
 	var out []uint16
-	for range n {
-		ln, err := net.Listen("tcp", ":0")
+	for range 100 {
+		port := uint16(20_000 + rand.IntN(10_000))
+		ln, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
 		defer ln.Close() // not before all are chosen
-		out = append(out, uint16(ln.Addr().(*net.TCPAddr).Port))
+		if out = append(out, port); len(out) == n {
+			return out
+		}
 	}
-	return out
+	t.Fatal("no free ports")
+	return nil
 }
 
 // eventually gets a URL until the answer has what it should.
 func eventually(t *testing.T, logs fmt.Stringer, url, want string) {
 	t.Helper()
 	tr := &http.Transport{DisableKeepAlives: true}
-	client := &http.Client{Transport: tr, Timeout: 2 * time.Second}
+	client := &http.Client{Transport: tr, Timeout: 10 * time.Second}
 	var got string
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		res, err := client.Get(url)
 		if err != nil {
 			got = err.Error()

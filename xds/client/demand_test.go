@@ -107,13 +107,16 @@ func newShopper(t *testing.T, m *market) *shopper {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := "127.0.0.1:0"
+	addr := anyPort
 	s.start = func() {
 		var err error
 		if s.xds, err = server.New(server.Config{Source: m, Log: discard}); err != nil {
 			t.Fatal(err)
 		}
-		ln := listen(t, addr)
+		ln, err := net.Listen("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
 		addr = ln.Addr().String()
 		g := grpc.NewServer(server.Options(self)...)
 		s.xds.Register(g)
@@ -413,18 +416,5 @@ func TestDemandRaces(t *testing.T) {
 	t.Logf("%d questions, %d looks at what is always there, %d configurations", asked.Load(), checked.Load(), s.applied.Load())
 	if checked.Load() == 0 {
 		t.Error("nothing was looked at")
-	}
-}
-
-func listen(t *testing.T, addr string) net.Listener {
-	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		ln, err := net.Listen("tcp", addr)
-		if err == nil {
-			return ln
-		}
-		if time.Now().After(end) {
-			t.Fatal(err)
-		}
 	}
 }

@@ -36,6 +36,10 @@ var (
 	discard = slog.New(slog.DiscardHandler)
 )
 
+// anyPort of an address that no outgoing connection comes from: none of another
+// test's can take the port while the server there is stopped.
+const anyPort = "127.0.0.4:0"
+
 // patience is how long anything may take on a busy machine under the race
 // detector; nothing takes a second on an idle one.
 const patience = 30 * time.Second
@@ -87,7 +91,7 @@ func newPlaneAt(t *testing.T, now func() time.Time) *plane {
 	if p.ca, err = ca.Load(ca.Config{Dir: t.TempDir(), TrustDomain: td, Now: now}); err != nil {
 		t.Fatal(err)
 	}
-	p.start("127.0.0.1:0")
+	p.start(anyPort)
 	t.Cleanup(func() { p.stop() })
 	return p
 }
@@ -519,8 +523,9 @@ func TestLargeConfiguration(t *testing.T) {
 // A stream ends with the certificate that opened it, and the proxy comes back
 // with the renewed one; nobody is told anything twice.
 func TestStreamEndsWithItsCertificate(t *testing.T) {
-	// The authority's clock is late, so that what lives 30 s has 2 s left.
-	p := newPlaneAt(t, func() time.Time { return time.Now().Add(2*time.Second - ca.MinLeafTTL) })
+	// The authority's clock is late, so that what lives 30 s has 5 s left: long
+	// enough for a busy machine to use it before it ends.
+	p := newPlaneAt(t, func() time.Time { return time.Now().Add(5*time.Second - ca.MinLeafTTL) })
 	c := config("shop/boards-1", boards, "a")
 	p.set(1, c)
 	x := p.proxyFor("shop/boards-1", boards, ca.MinLeafTTL)
