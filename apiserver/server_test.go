@@ -77,8 +77,8 @@ func run(cfg apiserver.Config) (*apiserver.Server, func() error, error) {
 	case err := <-done:
 		cancel()
 		return nil, nil, fmt.Errorf("ended before it was ready: %w", err)
-	case <-time.After(time.Minute):
+	case <-time.After(3 * time.Minute):
 		cancel()
-		return nil, nil, fmt.Errorf("not ready within a minute: %w", <-done)
+		return nil, nil, fmt.Errorf("not ready within three minutes: %w", <-done)
 	}
 }

@@ -72,7 +72,7 @@ func TestDryRunForetells(t *testing.T) {
 		First:   now.Add(-time.Minute), Last: now, Connections: 3,
 	}}}
 	// A report about a pod that is not known yet would be about nobody.
-	for deadline := now.Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := now.Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if w := plane.Load().World(); w != nil && w.Workload("microservices-demo/boards-1") != nil && w.Workload("microservices-demo/legacy") != nil && len(w.Services) > 0 {
 			break
 		}

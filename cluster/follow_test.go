@@ -31,7 +31,7 @@ func TestFollowNamed(t *testing.T) {
 	}()
 	see := func(want string) {
 		t.Helper()
-		deadline := time.After(10 * time.Second)
+		deadline := time.After(time.Minute)
 		for {
 			select {
 			case got := <-shown:

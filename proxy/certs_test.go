@@ -38,7 +38,7 @@ func TestCertsAreShared(t *testing.T) {
 		t.Error("another peer's handshake is mixed up with it")
 	}
 	runtime.KeepAlive([]any{first, same, cipher, other})
-	for end := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+	for end := time.Now().Add(patience); ; runtime.Gosched() {
 		runtime.GC()
 		c.mu.Lock()
 		left := len(c.known) + len(c.states)

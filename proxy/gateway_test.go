@@ -84,7 +84,7 @@ func (m *gatewayLab) get(t *testing.T, path string, change ...func(*http.Request
 	}
 	tr := &http.Transport{}
 	defer tr.CloseIdleConnections()
-	c := &http.Client{Transport: tr, Timeout: 10 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	c := &http.Client{Transport: tr, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	res, err := c.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -324,7 +324,7 @@ func TestGatewayBoundsConnections(t *testing.T) {
 		t.Error("a third was served")
 	}
 	a.Close()
-	for end := time.Now().Add(5 * time.Second); m.gw.gateways.outside.Load() > 1 && time.Now().Before(end); {
+	for end := time.Now().Add(patience); m.gw.gateways.outside.Load() > 1 && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	if _, err := talkHTTP(); err != nil {

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"hasp/mesh"
 )
@@ -46,7 +45,7 @@ func (m *gatewayLab) over(t *testing.T, sni, host string, change ...func(*tls.Co
 		t.Fatal(err)
 	}
 	req.Host = host
-	res, err := (&http.Client{Transport: tr, Timeout: 10 * time.Second}).Do(req)
+	res, err := (&http.Client{Transport: tr, Timeout: patience}).Do(req)
 	if err != nil {
 		return 0, "", err
 	}

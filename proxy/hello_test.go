@@ -22,7 +22,7 @@ func clientHello(t testing.TB, config *tls.Config) []byte {
 		b.Close()
 		done <- buf[:n]
 	}()
-	a.SetDeadline(time.Now().Add(time.Second))
+	a.SetDeadline(time.Now().Add(patience))
 	_ = tls.Client(a, config).Handshake() // fails: nobody answers
 	return <-done
 }

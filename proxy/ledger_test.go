@@ -25,7 +25,7 @@ import (
 func (n *node) edges(want int) []mesh.Edge {
 	n.t.Helper()
 	var all []mesh.Edge
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		all = n.Facts().Report(true).Edges
 		if len(all) == want && !slices.ContainsFunc(all, func(e mesh.Edge) bool { return e.Open > 0 }) {
 			slices.SortFunc(all, func(a, b mesh.Edge) int { return cmp.Compare(fmt.Sprint(a.EdgeKey), fmt.Sprint(b.EdgeKey)) })
@@ -271,7 +271,7 @@ func TestLedgerCountsWhatLives(t *testing.T) {
 		}
 	}
 	const want = 20 + 20 + 100*190
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		e := m.server.Facts().Report(true).Edges
 		if len(e) == 1 && e[0].Connections == 20 && e[0].Open == 10 && e[0].Received == want && e[0].Sent == want {
 			return

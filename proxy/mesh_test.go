@@ -35,6 +35,10 @@ var portable = flag.Bool("portable", false, "run the tests with relay.Portable")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// patience is how long anything may take on a busy machine under the race
+// detector; nothing takes a second on an idle one.
+const patience = time.Minute
+
 // testCA is a certificate authority in memory.
 type testCA struct {
 	cert *x509.Certificate
@@ -145,6 +149,8 @@ func newNode(t testing.TB, ca *testCA, name, addr string, change ...func(*Config
 			return netip.AddrPort{}, fmt.Errorf("not redirected")
 		},
 		AccessLog: &n.log,
+		// No test waits for these, so a busy machine must not reach them.
+		ConnectTimeout: patience, HandshakeTimeout: patience,
 	}
 	if *portable {
 		cfg.Relay = relay.Portable{}
@@ -202,7 +208,7 @@ func (n *node) apply(c mesh.ProxyConfig) {
 func (n *node) row(want func(mesh.Connection) bool) mesh.Connection {
 	n.t.Helper()
 	var all []mesh.Connection
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		all = n.Connections()
 		for _, c := range all {
 			if want(c) {
@@ -302,7 +308,7 @@ func dial(t testing.TB, from string, to netip.AddrPort) *net.TCPConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	t.Cleanup(func() { c.Close() })
 	return c.(*net.TCPConn)
 }
@@ -317,7 +323,7 @@ func call(t testing.TB, from string, to netip.AddrPort, msg string) (string, err
 		return "", err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	return ask(c.(*net.TCPConn), msg)
 }
 

@@ -215,8 +215,14 @@ func TestPermissiveServerSpeaksFirst(t *testing.T) {
 	}
 	t.Run("plaintext", func(t *testing.T) {
 		m := newLab(t, mesh.ModePermissive, greeter)
-		if d := hear(t, dial(t, "127.0.0.7", m.at)); d > time.Second {
-			t.Errorf("the greeting took %v", d)
+		// A proxy that waits for more than the hold does so each time; a busy
+		// machine does not.
+		took := patience
+		for range 5 {
+			took = min(took, hear(t, dial(t, "127.0.0.7", m.at)))
+		}
+		if took > time.Second {
+			t.Errorf("the greeting took %v", took)
 		}
 	})
 	t.Run("sidecar", func(t *testing.T) {
@@ -234,13 +240,13 @@ func TestPermissiveServerSpeaksFirst(t *testing.T) {
 		c := inboundConfig(m.app.Port(), mesh.ModePermissive, mesh.MySQL)
 		c.Peers = []mesh.Peer{{Addr: netip.MustParseAddr("127.0.0.7"), Workload: "shop/slow", Sidecar: true}}
 		m.server.apply(c)
+		cert := m.ca.issue(t, m.client.spiffe)
 		raw := dial(t, "127.0.0.7", m.at)
 		time.Sleep(100 * time.Millisecond) // the delay is what is tested
-		cert := m.ca.issue(t, m.client.spiffe)
 		hear(t, tls.Client(raw, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"istio"}, Certificates: []tls.Certificate{*cert}}))
 	})
 	t.Run("unknown sidecar within the hold", func(t *testing.T) {
-		m := newLab(t, mesh.ModePermissive, greeter, func(c *Config) { c.Hold = time.Second })
+		m := newLab(t, mesh.ModePermissive, greeter, func(c *Config) { c.Hold = patience })
 		raw := dial(t, "127.0.0.7", m.at)
 		time.Sleep(20 * time.Millisecond) // the greeting is there by now
 		cert := m.ca.issue(t, m.client.spiffe)

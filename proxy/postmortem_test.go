@@ -189,7 +189,11 @@ func TestPostMortemOfStrangers(t *testing.T) {
 		}, "handshake alert by peer"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			m := newLab(t, mesh.ModeStrict, echo, func(c *Config) { c.HandshakeTimeout = 100 * time.Millisecond })
+			m := newLab(t, mesh.ModeStrict, echo, func(c *Config) {
+				if tc.want == "handshake timeout" {
+					c.HandshakeTimeout = 100 * time.Millisecond
+				}
+			})
 			tc.call(t, m)
 			if f := m.server.row(ended); brief(f.Failure) != tc.want {
 				t.Errorf("%s, want %s: %+v", brief(f.Failure), tc.want, f)

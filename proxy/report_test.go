@@ -13,7 +13,7 @@ import (
 func (n *node) report(want func(*mesh.Report) bool) *mesh.Report {
 	n.t.Helper()
 	var r *mesh.Report
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		select {
 		case <-n.Facts().Changed():
 		case <-time.After(time.Until(end)):
@@ -29,6 +29,7 @@ func (n *node) report(want func(*mesh.Report) bool) *mesh.Report {
 func TestReportsAreOfWhatChanged(t *testing.T) {
 	m := newLab(t, mesh.ModeStrict, echo)
 	c := talk(t, "127.0.0.5", m.client.outboundTo(vip))
+	m.server.row(func(f mesh.Connection) bool { return f.Sent == 1 }) // it may be counted after it has arrived
 	r := m.server.report(func(r *mesh.Report) bool {
 		return len(r.Connections) == 1 && len(r.Edges) == 1 && r.Edges[0].Received == 1
 	})

@@ -75,7 +75,7 @@ func TestNoRequestIsLostWhenAReplicaEnds(t *testing.T) {
 					return
 				default:
 				}
-				res, err := (&http.Client{Transport: tr, Timeout: 5 * time.Second}).Get(url)
+				res, err := (&http.Client{Transport: tr, Timeout: patience}).Get(url)
 				asked.Add(1)
 				if err != nil || res.StatusCode != 200 {
 					lost.Add(1)
@@ -87,7 +87,7 @@ func TestNoRequestIsLostWhenAReplicaEnds(t *testing.T) {
 		})
 	}
 	until := func(n int64) {
-		for end := time.Now().Add(10 * time.Second); asked.Load() < n && time.Now().Before(end); {
+		for end := time.Now().Add(patience); asked.Load() < n && time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
 		}
 	}

@@ -23,7 +23,7 @@ func TestLargeBothWaysThroughTheMesh(t *testing.T) {
 		wg.Wait()
 	})
 	c := dial(t, "127.0.0.5", m.client.outboundTo(vip))
-	c.SetDeadline(time.Now().Add(time.Minute))
+	c.SetDeadline(time.Now().Add(2 * patience)) // 64 MiB each way
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if n, err := io.CopyN(c, zeros{}, size); err != nil {
@@ -45,7 +45,7 @@ func TestSlowReaderThroughTheMesh(t *testing.T) {
 	m := newLab(t, mesh.ModeStrict, func(c *net.TCPConn) { io.Copy(c, zeros{}) })
 	c := dial(t, "127.0.0.5", m.client.outboundTo(vip))
 	f := m.server.row(func(f mesh.Connection) bool { return f.Sent > 0 })
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
 		next := m.server.row(func(mesh.Connection) bool { return true })
 		if next.Sent == f.Sent {
 			break // it stalled
@@ -142,7 +142,7 @@ func TestManyIdleConnections(t *testing.T) {
 	start = time.Now()
 	m.server.apply(deny)
 	t.Logf("cutting all of them took %v", time.Since(start))
-	for end := time.Now().Add(10 * time.Second); m.server.table.size() > 0 && time.Now().Before(end); {
+	for end := time.Now().Add(patience); m.server.table.size() > 0 && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Logf("and their ends %v", time.Since(start))
@@ -176,7 +176,7 @@ func TestNoDescriptorLeaks(t *testing.T) {
 		c.Close()
 		c = talk(t, "127.0.0.5", at)
 		c.Close()
-		for end := time.Now().Add(5 * time.Second); m.server.table.size()+m.client.table.size() > 0 && time.Now().Before(end); {
+		for end := time.Now().Add(patience); m.server.table.size()+m.client.table.size() > 0 && time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
 		}
 	}
@@ -204,7 +204,7 @@ func descriptors(t *testing.T) int {
 // health page says so meanwhile.
 func TestDrain(t *testing.T) {
 	m := newLab(t, mesh.ModeStrict, echo)
-	n := newNode(t, m.ca, "app-ui", "127.0.0.6", func(c *Config) { c.DrainTimeout = 5 * time.Second })
+	n := newNode(t, m.ca, "app-ui", "127.0.0.6", func(c *Config) { c.DrainTimeout = patience })
 	n.apply(outboundConfig(m.at, m.server.spiffe, istioMutual(m.server.spiffe), mesh.TCP))
 	ln, health := listenOn(t, "127.0.0.6"), listenOn(t, "127.0.0.6")
 	at := addrPort(ln.Addr())

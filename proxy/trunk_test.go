@@ -80,7 +80,7 @@ func (m *lab) idle(t *testing.T, want int) {
 		defer m.client.trunks.mu.Unlock()
 		return m.client.trunks.nOut
 	}
-	for end := time.Now().Add(5 * time.Second); count() != want; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); count() != want; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d idle trunks, want %d", count(), want)
 		}

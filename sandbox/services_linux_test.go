@@ -59,7 +59,7 @@ const fetch = `import socket, sys
 for target in sys.argv[1:]:
     host, port = target.rsplit(":", 1)
     try:
-        c = socket.create_connection((host, int(port)), 3)
+        c = socket.create_connection((host, int(port)), 30)
         print(target, c.recv(100).decode().strip())
     except OSError as e:
         print(target, e.strerror or e)
@@ -132,7 +132,7 @@ func (w *world) say(from, addr string) string {
 	w.t.Helper()
 	var out string
 	err := inNetwork(w.network(from), func() error {
-		c, err := net.DialTimeout("tcp", addr, 3*time.Second)
+		c, err := net.DialTimeout("tcp", addr, time.Minute)
 		if err != nil {
 			return err
 		}
@@ -171,7 +171,7 @@ while True: d, a = s.recvfrom(100); s.sendto(d.upper(), a)
 					return err
 				}
 				defer c.Close()
-				if err := c.SetDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+				if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
 					return err
 				}
 				fmt.Fprint(c, "word")

@@ -140,10 +140,10 @@ func (w *world) until(name, what string, wanted func(*corev1.Pod) bool) *corev1.
 
 func (w *world) eventually(what string, ok func() bool, state func() string) {
 	w.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
-			w.t.Fatalf("not in 10 s: %s\n%s", what, state())
+			w.t.Fatalf("not in a minute: %s\n%s", what, state())
 		}
 		time.Sleep(5 * time.Millisecond) // polling the fake, which has no wait
 	}

@@ -37,13 +37,13 @@ func TestPlugin(t *testing.T) {
 		}
 		sidecar := ns.listen(t, 15001)
 		ns.within(t, func() error {
-			c, err := net.DialTimeout("tcp4", "10.9.0.1:80", time.Second)
+			c, err := net.DialTimeout("tcp4", "10.9.0.1:80", time.Minute)
 			if err != nil {
 				return err
 			}
 			return c.Close()
 		})
-		if err := sidecar.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		if err := sidecar.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		if c, err := sidecar.Accept(); err != nil {

@@ -366,7 +366,7 @@ func testPiecesOfEverySizeArriveAtOnce(t *testing.T, start starter) {
 		msg := bytes.Repeat([]byte{byte(n)}, n)
 		write(t, c, string(msg))
 		got := make([]byte, n)
-		u.SetReadDeadline(time.Now().Add(5 * time.Second))
+		u.SetReadDeadline(time.Now().Add(time.Minute))
 		if _, err := io.ReadFull(u, got); err != nil || !bytes.Equal(got, msg) {
 			t.Fatalf("message of %d bytes: %v", n, err)
 		}

@@ -306,7 +306,7 @@ func TestClientIsLeft(t *testing.T) {
 					}
 					continue
 				}
-				if err := client.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+				if err := client.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 					t.Fatal(err)
 				}
 				write(t, c, "more")

@@ -120,7 +120,7 @@ func (f *fixture) cert() *tls.Certificate {
 
 // limit ends a test that would wait for ever.
 func limit(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
