@@ -37,16 +37,17 @@ func (p *Proxy) countLocked(r *row) {
 	if a.ended || p.ledger == nil {
 		return
 	}
+	f := r.facts.read(r.id)
 	if l := a.line.Load(); l != nil {
-		if l.edge.Security == r.facts.Security { // of its key, which never changes
+		if l.edge.Security == f.Security { // of its key, which never changes
 			return
 		}
 		p.uncount(r, l)
 	}
-	if !tellable(&r.facts) {
+	if !tellable(&f) {
 		return
 	}
-	l := p.ledger.begin(&r.facts)
+	l := p.ledger.begin(&f)
 	a.line.Store(l)
 	for _, x := range a.early {
 		p.ledger.exchange(l, x)
@@ -97,7 +98,7 @@ func (p *Proxy) bringLocked(r *row) {
 func (p *Proxy) closeAccount(r *row) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if f := r.facts; f.Security == mesh.Probed {
+	if f := r.facts.read(r.id); f.Security == mesh.Probed {
 		if l := r.account.line.Load(); l != nil && r.account.requests.Load() == 0 {
 			p.uncount(r, l)
 		}

@@ -27,7 +27,7 @@ func (r *row) begin(e *mesh.Endpoint) bool {
 	}
 	r.revision.Add(1)
 	r.hand, r.helloSeen, r.trunk = nil, false, nil
-	f := &r.facts
+	f := r.facts.write(r.id)
 	f.PeerWorkload, f.PeerIdentity, f.Local, f.Upstream = e.Workload, "", netip.AddrPort{}, netip.AddrPort{}
 	f.TLS, f.Group, f.Cipher, f.ALPN, f.Resumed, f.Reused, f.HandshakeAt = "", "", "", "", false, 0, time.Time{}
 	f.Failure = nil
@@ -53,7 +53,7 @@ func (r *row) goBack(a attempt) {
 		return
 	}
 	r.revision.Add(1)
-	r.facts, r.hand, r.helloSeen = a.facts, a.hand, a.helloSeen
+	*r.facts.write(r.id), r.hand, r.helloSeen = a.facts, a.hand, a.helloSeen
 }
 
 // leave gives an attempt a row of its own, which has ended, if there was anybody

@@ -73,12 +73,13 @@ func (r *row) broke(err error) {
 	defer r.mu.Unlock()
 	var e *relay.Error
 	r.upstreamBroke = errors.As(err, &e) && e.Upstream
-	switch {
-	case r.cut: // the reason is noted, and the error is only its consequence
-	case r.facts.Why == "":
-		r.facts.Why = err.Error()
-	default:
-		r.facts.Why = fmt.Sprintf("%s; %s", r.facts.Why, err)
+	if r.cut { // the reason is noted, and the error is only its consequence
+		return
+	}
+	if f := r.facts.write(r.id); f.Why == "" {
+		f.Why = err.Error()
+	} else {
+		f.Why = fmt.Sprintf("%s; %s", f.Why, err)
 	}
 }
 

@@ -123,14 +123,14 @@ func (p *Proxy) cut(r *row, s *settings, inOrder bool) bool {
 func (r *row) spared(s *settings) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	v := decide(s, &r.facts)
+	f := r.facts.read(r.id)
+	v := decide(s, &f)
 	if !v.Allow {
 		return false
 	}
 	r.letGo()
-	if f := &r.facts; r.settled && !r.cut && (f.Mode != v.Mode || f.Rule != v.Rule) {
-		r.revision.Add(1)
-		f.Mode, f.Rule, f.Generation = v.Mode, v.Rule, s.config.Generation
+	if r.settled && !r.cut && (f.Mode != v.Mode || f.Rule != v.Rule) {
+		r.write(func(f *mesh.Connection) { f.Mode, f.Rule, f.Generation = v.Mode, v.Rule, s.config.Generation })
 	}
 	return true
 }
@@ -194,20 +194,21 @@ func (r *row) letGo() {
 func (r *row) cutOff(s *settings, inOrder bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f := &r.facts
 	if r.cut || r.ended {
 		return false
 	}
-	v := decide(s, f)
+	f := r.facts.read(r.id)
+	v := decide(s, &f)
 	if v.Allow || f.Security == mesh.Unknown { // it has another upstream now, which settle decides about
 		r.letGo()
 		return false
 	}
 	r.cut = true
-	r.revision.Add(1)
-	f.Allowed = false
-	f.Why = v.Why
-	f.Mode, f.Rule, f.Generation = v.Mode, v.Rule, s.config.Generation
+	r.write(func(f *mesh.Connection) {
+		f.Allowed = false
+		f.Why = v.Why
+		f.Mode, f.Rule, f.Generation = v.Mode, v.Rule, s.config.Generation
+	})
 	switch {
 	case !inOrder:
 	case r.sides[0] != nil:

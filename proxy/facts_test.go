@@ -200,7 +200,7 @@ func TestTableForgetsTheOldest(t *testing.T) {
 		t.Error("the table has more rows than its bound")
 	}
 	got := tab.snapshot()
-	if len(got) != 2+recentRows || got[0].ID != a.facts.ID || got[1].ID != b.facts.ID {
+	if len(got) != 2+recentRows || got[0].ID != a.id || got[1].ID != b.id {
 		t.Fatalf("%d rows, first %d", len(got), got[0].ID)
 	}
 	for i := range recentRows {

@@ -29,7 +29,7 @@ func benchRow(tb testing.TB, proto mesh.Protocol) (*Proxy, *row) {
 		f.PeerIdentity, f.PeerWorkload = identityPrefix+"app-ui", "shop/app-ui-6fcd58479d-4kq8v"
 	})
 	n.count(r)
-	tb.Cleanup(func() { n.table.close(r, &r.facts, false) })
+	tb.Cleanup(func() { n.table.close(r, nil, false) })
 	return n.Proxy, r
 }
 

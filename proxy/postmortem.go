@@ -38,7 +38,7 @@ func (r *row) shown(h *hand, cs *tls.ConnectionState) {
 func (r *row) said() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.hand != nil || r.facts.Failure != nil
+	return r.hand != nil || r.facts.read(r.id).Failure != nil
 }
 
 // offerKey is of the context value where a server's hook leaves what the client
@@ -61,7 +61,7 @@ func noteOffer(h *tls.ClientHelloInfo) {
 func (p *Proxy) refuse(r *row, stage string, err error) {
 	r.refuse(err.Error())
 	r.mu.Lock()
-	failed := r.facts.Failure != nil
+	failed := r.facts.read(r.id).Failure != nil
 	r.mu.Unlock()
 	if !failed {
 		p.fail(r, stage, err)
@@ -92,8 +92,7 @@ func (p *Proxy) failLocked(r *row, f mesh.Failure) {
 		}
 		f.SNI, f.Offered = word(h.sni), words(h.offered)
 	}
-	r.revision.Add(1)
-	r.facts.Failure = &f
+	r.write(func(to *mesh.Connection) { to.Failure = &f })
 }
 
 // failPolicy notes, at its end, how a connection was refused that settle asked
@@ -101,11 +100,11 @@ func (p *Proxy) failLocked(r *row, f mesh.Failure) {
 func (p *Proxy) failPolicy(r *row) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f := &r.facts
+	f := r.facts.read(r.id)
 	if f.Allowed || f.Failure != nil || !r.settled || r.series != nil {
 		return
 	}
-	p.failLocked(r, mesh.Failure{Stage: mesh.StagePolicy, Reason: policyReason(f), Error: f.Why})
+	p.failLocked(r, mesh.Failure{Stage: mesh.StagePolicy, Reason: policyReason(&f), Error: f.Why})
 }
 
 // policyReason sorts what settle refused.
@@ -140,7 +139,7 @@ func (p *Proxy) failAnswer(r *row, err error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.facts.Direction == mesh.OutboundDir && !r.cut && !r.ended {
+	if r.facts.read(r.id).Direction == mesh.OutboundDir && !r.cut && !r.ended {
 		p.failLocked(r, mesh.Failure{Stage: stage, Reason: reason, ByPeer: true, Error: err.Error()})
 	}
 }

@@ -91,7 +91,7 @@ func TestReportsUnderFlood(t *testing.T) {
 	}
 	end := func(c mesh.Connection) {
 		r := n.table.open(c.Direction, nil, time.Now())
-		c.ID = r.facts.ID
+		c.ID = r.id
 		n.table.close(r, &c, true)
 		f.ended(r, &c, true)
 	}
@@ -131,7 +131,7 @@ func TestReportsUnderFlood(t *testing.T) {
 		t.Errorf("%d of %d that live, %d of 1 workload", told, live, known)
 	}
 	for _, r := range n.table.rows() {
-		n.table.close(r, &r.facts, false)
+		n.table.close(r, nil, false)
 	}
 }
 
@@ -145,7 +145,7 @@ func TestLostEndsVoidWhatWasTold(t *testing.T) {
 	f.Report(false)
 	f.Report(false)
 	for _, r := range n.table.rows() {
-		r.facts.Allowed = true
+		r.set(func(f *mesh.Connection) { f.Allowed = true })
 		facts := r.end(time.Now())
 		n.table.close(r, &facts, true)
 		f.ended(r, &facts, true)

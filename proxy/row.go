@@ -27,7 +27,7 @@ type row struct {
 	revision atomic.Uint32
 
 	mu       sync.Mutex
-	facts    mesh.Connection
+	facts    dossier
 	upstream *net.TCPConn
 	// sides are what the relay has, which owns the sockets from then on.
 	sides  [2]*relay.Side
@@ -57,8 +57,17 @@ func (r *row) isSettled() bool {
 func (r *row) set(change func(f *mesh.Connection)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.write(change)
+}
+
+// write is set for callers that hold mu.
+func (r *row) write(change func(f *mesh.Connection)) {
 	r.revision.Add(1)
-	change(&r.facts)
+	folded := r.facts.folded()
+	change(r.facts.write(r.id))
+	if folded {
+		r.facts.fold()
+	}
 }
 
 // refuse notes why the connection was not let through; ending it is the
@@ -70,8 +79,8 @@ func (r *row) refuse(why string) {
 		return
 	}
 	r.revision.Add(1)
-	r.facts.Allowed = false
-	r.facts.Why = cutTo(why, maxSentence)
+	f := r.facts.write(r.id)
+	f.Allowed, f.Why = false, cutTo(why, maxSentence)
 	r.traceRefused()
 }
 
@@ -86,7 +95,7 @@ func (r *row) attach(up *net.TCPConn) bool {
 	}
 	r.revision.Add(1)
 	r.upstream = up
-	f := &r.facts
+	f := r.facts.write(r.id)
 	f.Local, f.Upstream = addrPort(up.LocalAddr()), addrPort(up.RemoteAddr())
 	if r.client == nil && f.Direction == mesh.OutboundDir {
 		f.Source = f.Local
@@ -103,8 +112,8 @@ func (r *row) attach(up *net.TCPConn) bool {
 func (r *row) hurry(s *settings, d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f := &r.facts
-	if f.Direction != mesh.InboundDir || f.Security != mesh.Unknown || r.client == nil || r.ended || decide(s, f).Allow {
+	f := r.facts.read(r.id)
+	if f.Direction != mesh.InboundDir || f.Security != mesh.Unknown || r.client == nil || r.ended || decide(s, &f).Allow {
 		return
 	}
 	_ = r.client.SetReadDeadline(time.Now().Add(d)) // fails only on a closed socket
@@ -142,9 +151,10 @@ func (r *row) end(now time.Time) mesh.Connection {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closeSockets(!r.orderly)
-	r.facts.End = now
 	r.ended = true
-	return r.merged()
+	f := r.merged()
+	f.End = now
+	return f
 }
 
 // carriedBy notes that a relay is about to move the bytes between two sides;
@@ -160,6 +170,7 @@ func (r *row) carriedBy(client, up *relay.Side) bool {
 		r.client = handed
 	}
 	r.upstream = handed
+	r.facts.fold()
 	return true
 }
 
@@ -202,7 +213,7 @@ func (r *row) snapshot() mesh.Connection {
 
 // merged is the facts with the counters as they stand. Callers hold mu.
 func (r *row) merged() mesh.Connection {
-	f := r.facts
+	f := r.facts.read(r.id)
 	f.Sent, f.Received = r.meter.Sent.Load(), r.meter.Received.Load()
 	if seen := r.meter.LastSeen(); !seen.IsZero() {
 		f.LastSeen = seen

@@ -117,7 +117,7 @@ func (r *row) reset(why string) {
 		return
 	}
 	r.cut = true
-	r.facts.Why = why
+	r.facts.write(r.id).Why = why
 	r.letGo()
 	r.closeSockets(true)
 }

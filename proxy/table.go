@@ -40,7 +40,7 @@ func (t *table) open(dir mesh.Direction, c *net.TCPConn, now time.Time) *row {
 	}
 	t.nextID++
 	r := &row{id: t.nextID, begun: now.UnixNano(), client: c}
-	r.facts = mesh.Connection{
+	r.facts.open = &mesh.Connection{
 		ID:        t.nextID,
 		Direction: dir,
 		Security:  mesh.Unknown,
@@ -48,7 +48,7 @@ func (t *table) open(dir mesh.Direction, c *net.TCPConn, now time.Time) *row {
 		LastSeen:  now,
 	}
 	if c != nil {
-		r.facts.Source = addrPort(c.RemoteAddr())
+		r.facts.open.Source = addrPort(c.RemoteAddr())
 	}
 	r.slot = int32(len(t.live))
 	t.live = append(t.live, r)

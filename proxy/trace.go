@@ -22,8 +22,7 @@ func (r *row) traceHello(random []byte) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.revision.Add(1)
-	r.facts.Trace = mesh.TraceOf(random, netip.AddrPort{}, netip.AddrPort{})
+	r.write(func(f *mesh.Connection) { f.Trace = mesh.TraceOf(random, netip.AddrPort{}, netip.AddrPort{}) })
 	r.helloSeen = true
 }
 
@@ -31,14 +30,15 @@ func (r *row) traceHello(random []byte) {
 // should be: for want of an endpoint, or before its ClientHello was read, which
 // the client's proxy has named it by. Callers hold mu.
 func (r *row) traceRefused() {
-	if r.facts.Trace == "" {
-		r.facts.Trace = r.ownTrace()
+	f := r.facts.write(r.id)
+	if f.Trace == "" {
+		f.Trace = r.ownTrace()
 	}
-	if r.facts.Direction != mesh.InboundDir || r.client == nil || r.helloSeen {
+	if f.Direction != mesh.InboundDir || r.client == nil || r.helloSeen {
 		return
 	}
 	if random := relay.PeekRandom(r.client); random != nil {
-		r.facts.Trace = mesh.TraceOf(random, netip.AddrPort{}, netip.AddrPort{})
+		f.Trace = mesh.TraceOf(random, netip.AddrPort{}, netip.AddrPort{})
 	}
 }
 
@@ -50,9 +50,10 @@ func (r *row) ownTrace() string {
 		_, _ = rand.Read(b[:]) // never fails
 		return mesh.TraceOf(b[:], netip.AddrPort{}, netip.AddrPort{})
 	}
-	server := r.facts.Destination
+	f := r.facts.read(r.id)
+	server := f.Destination
 	if !server.IsValid() {
 		server = addrPort(r.client.LocalAddr())
 	}
-	return mesh.TraceOf(nil, r.facts.Source, server)
+	return mesh.TraceOf(nil, f.Source, server)
 }

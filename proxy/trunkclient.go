@@ -96,7 +96,7 @@ func (r *row) onTrunk(t *trunk, random []byte) bool {
 	r.revision.Add(1)
 	r.trunk, r.hand, r.helloSeen = t, t.hand, true
 	r.sides[1] = t.side // whatever comes of it, it ends with the row
-	f := &r.facts
+	f := r.facts.write(r.id)
 	f.Local, f.Upstream = t.local, t.remote
 	f.Trace = mesh.TraceOf(random, netip.AddrPort{}, netip.AddrPort{})
 	t.facts(f)

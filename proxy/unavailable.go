@@ -46,7 +46,7 @@ func (p *Proxy) sayUnreachable(r *row, s *settings, client *relay.Side, cause er
 // certificate, which may be before it has said anything.
 func (p *Proxy) sayBroken(r *row, client *relay.Side) {
 	r.mu.Lock()
-	say := r.facts.Direction == mesh.OutboundDir && r.upstreamBroke && !r.cut && r.watch != nil
+	say := r.facts.read(r.id).Direction == mesh.OutboundDir && r.upstreamBroke && !r.cut && r.watch != nil
 	r.mu.Unlock()
 	if !say || r.meter.Sent.Load() > 0 || r.watch.requests() > 1 {
 		return
