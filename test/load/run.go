@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"sync"
@@ -66,17 +67,21 @@ func (p Plan) Run(ctx context.Context) Result {
 }
 
 // schedule says when each request is due; it catches up when it was held up
-// itself, so that the rate is kept on the whole.
+// itself, at the end too, so that the rate is kept on the whole.
 func (p Plan) schedule(ctx context.Context, t *tally, kept, fresh chan<- time.Time) {
 	start, tick := time.Now(), time.NewTicker(time.Second/time.Duration(p.Rate))
 	defer tick.Stop()
-	for n := 0; ; {
+	for n, over := 0, false; !over; {
+		passed := p.For
 		select {
 		case <-ctx.Done():
-			return
+			if over = true; !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return
+			}
 		case <-tick.C:
+			passed = min(passed, time.Since(start))
 		}
-		for ; n <= int(time.Since(start).Seconds()*float64(p.Rate)); n++ {
+		for ; n <= int(passed.Seconds()*float64(p.Rate)); n++ {
 			to := kept
 			if p.Fresh > 0 && n%p.Fresh == 0 {
 				to = fresh
