@@ -46,7 +46,7 @@ func sit(t *testing.T, base string) *user {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	dir, err := os.MkdirTemp("", "chromium")
 	if err != nil {
 		cancel()
@@ -63,7 +63,7 @@ func sit(t *testing.T, base string) *user {
 		b.Close()
 		cancel()
 		// Its helpers may still write when it has gone.
-		meshtest.Eventually(t, 10*time.Second, "the browser's profile can be removed", func() bool { return os.RemoveAll(dir) == nil })
+		meshtest.Eventually(t, time.Minute, "the browser's profile can be removed", func() bool { return os.RemoveAll(dir) == nil })
 	})
 	u.screen(1280, 900, false)
 	return u

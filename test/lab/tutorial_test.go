@@ -33,7 +33,7 @@ func TestTutorial(t *testing.T) {
 		t.Fatalf("docs/lab.md has %d commands; the lab has more", len(list))
 	}
 	m := meshtest.New(t, meshtest.Ordinary())
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := m.Cmd(ctx, "sh")
 	cmd.Dir = m.Demo()

@@ -26,7 +26,7 @@ func (m *Mesh) Client(t testing.TB, c Client) Result {
 }
 
 func (c Client) args() []string {
-	args := []string{"run", c.Name, "-i", "-q", "--restart=Never", "--image=" + Image, "--labels=client=" + c.Name}
+	args := []string{"run", c.Name, "-i", "-q", "--pod-running-timeout=3m", "--restart=Never", "--image=" + Image, "--labels=client=" + c.Name}
 	if c.Meshed {
 		args = append(args, "--annotations=sidecar.istio.io/inject=true")
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // commandWithin is more than any command of a test may take.
-const commandWithin = 2 * time.Minute
+const commandWithin = 4 * time.Minute
 
 // Result of a command.
 type Result struct {

@@ -65,7 +65,7 @@ func (m *Mesh) Up(t testing.TB, args ...string) {
 
 // stop ends the mesh; when the test failed it shows what the mesh said.
 func (m *Mesh) stop(t testing.TB) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if t.Failed() {
 		said := m.Log(t, "") // a panic has no level
@@ -127,7 +127,7 @@ func (m *Mesh) Status(t testing.TB) Status {
 }
 
 // enforcedWithin is far more than a change takes, on a loaded machine too.
-const enforcedWithin = 30 * time.Second
+const enforcedWithin = time.Minute
 
 // Change runs a command that changes the mesh's configuration and waits until
 // every proxy has acknowledged it.
@@ -158,7 +158,7 @@ func (m *Mesh) Apply(t testing.TB, manifests string) {
 // Available waits until every Deployment of the project is.
 func (m *Mesh) Available(t testing.TB) {
 	t.Helper()
-	r := m.Kubectl(t, "wait", "--for=condition=Available", "deployment", "--all", "--timeout=90s")
+	r := m.Kubectl(t, "wait", "--for=condition=Available", "deployment", "--all", "--timeout=180s")
 	if r.Err != nil {
 		t.Fatalf("deployments not available: %s\n%s", r.Output(), m.Kubectl(t, "get", "pods", "-o", "wide").Stdout)
 	}

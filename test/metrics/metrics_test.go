@@ -106,7 +106,7 @@ func TestPrometheus(t *testing.T) {
 			t.Log(said)
 		}
 	}()
-	meshtest.Eventually(t, 2*time.Minute, "the right answers", func() bool {
+	meshtest.Eventually(t, 5*time.Minute, "the right answers", func() bool {
 		round++
 		r := m.Client(t, meshtest.Client{Name: fmt.Sprint("ask-", round), Command: command})
 		said = wrong(r.Output())
