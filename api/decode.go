@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	yaml "go.yaml.in/yaml/v3"
@@ -115,14 +116,29 @@ func (d *decoder) named(o *Object, tree map[string]any) bool {
 }
 
 // misspelt refuses an unknown kind that is nearly one of ours, because passing
-// over a Polcy would mean passing over what it protects.
+// over a Polcy would mean passing over what it protects. In a group of Istio's
+// that is every kind that Istio does not have either.
 func (d *decoder) misspelt(o *Object) bool {
-	// One edit only: a Node is not a Pod, a WorkloadGroup not a WorkloadEntry.
-	near := nearest(o.GVK.Kind, kindsOf(o.GVK.Group), 1)
-	if near == "" {
+	names := kindsOf(o.GVK.Group)
+	unread, istios := istioUnread[o.GVK.Group]
+	distance := 1 // one edit only: a Node is not a Pod
+	if istios {
+		if slices.Contains(unread, o.GVK.Kind) {
+			return false
+		}
+		names = append(names, unread...)
+		distance = len(o.GVK.Kind)/3 + 1
+	}
+	switch near := nearest(o.GVK.Kind, names, distance); {
+	case istios && elsewhere(o.GVK.Kind) != "":
+		d.fail(o, "apiVersion", "there is no %s in %s; write %s", o.GVK.Kind, o.GVK.Group, elsewhere(o.GVK.Kind))
+	case near != "":
+		d.fail(o, "kind", "unknown kind %q in %s; did you mean %q?", o.GVK.Kind, o.GVK.GroupVersion(), near)
+	case istios:
+		d.fail(o, "kind", "unknown kind %q in %s; there are %s", o.GVK.Kind, o.GVK.GroupVersion(), strings.Join(names, ", "))
+	default:
 		return false
 	}
-	d.fail(o, "kind", "unknown kind %q in %s; did you mean %q?", o.GVK.Kind, o.GVK.GroupVersion(), near)
 	return true
 }
 

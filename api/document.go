@@ -104,6 +104,10 @@ func parse(c chunk) (*document, *lineError) {
 	}
 	var root yaml.Node
 	if err := yaml.Unmarshal(c.text, &root); err != nil {
+		// The library that kubectl has names the line that is meant, not one before.
+		if _, better := sigsyaml.YAMLToJSON(c.text); better != nil {
+			err = better
+		}
 		return fail(err)
 	}
 	if len(root.Content) == 0 {

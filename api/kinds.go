@@ -59,6 +59,14 @@ func kinds() []kind {
 	}
 }
 
+// istioUnread are the kinds of Istio's groups that hasp does not read. With
+// those of kinds they are all that there are.
+var istioUnread = map[string][]string{
+	GroupAuthentication: nil,
+	GroupNetworking:     {"EnvoyFilter", "ProxyConfig", "Sidecar", "WorkloadGroup"},
+	GroupSecurity:       {"RequestAuthentication"},
+}
+
 // lookup finds the row of a kind, whatever its version.
 func lookup(gk schema.GroupKind) (kind, bool) {
 	table := kinds()
@@ -78,6 +86,16 @@ func kindsOf(group string) []string {
 		}
 	}
 	return names
+}
+
+// elsewhere is the preferred apiVersion of a kind by that name, "" without one.
+func elsewhere(name string) string {
+	for _, k := range kinds() {
+		if k.name == name {
+			return k.apiVersions()[0]
+		}
+	}
+	return ""
 }
 
 // serves reports whether the kind has that version.

@@ -61,11 +61,23 @@ func (o Object) decode(into any) error {
 // misfits are the places where the object does not fit a Go type, in the order
 // of the file and not of the alphabet.
 func (o Object) misfits(t reflect.Type) []error {
-	problems := misfits(o.tree, shapeOf(t))
+	problems := misfits(o.tree, withStatus(shapeOf(t)))
 	slices.SortStableFunc(problems, func(a, b problem) int { return cmp.Compare(o.line(a.field), o.line(b.field)) })
 	var errs []error
 	for _, p := range problems {
 		errs = append(errs, o.Errorf(p.field, "%s", p.detail))
 	}
 	return errs
+}
+
+// withStatus is the shape of a kind whose Go type has no status: an API server
+// hands one out all the same, and what it handed out can be read again.
+func withStatus(s shape) shape {
+	fields := s.fields()
+	if _, has := fields["status"]; has {
+		return s
+	}
+	// Nobody is told to write one, so it is not among the known fields of an error.
+	s.read = []string{"status"}
+	return s
 }

@@ -14,6 +14,8 @@ type shape struct {
 	form form
 	// fields of an object. A function, since types may contain themselves.
 	fields func() map[string]shape
+	// read are fields of an object that may stand there and say nothing.
+	read []string
 	// oneofs are fields of an object of which at most one may be written.
 	oneofs [][]string
 	elem   func() shape // of a list or a mapping

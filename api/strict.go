@@ -115,7 +115,11 @@ func (c *checker) object(p *field.Path, v map[string]any, s shape) {
 			return // misplaced is not cheap
 		}
 		f, ok := fields[k]
-		if !ok {
+		switch {
+		case ok:
+		case slices.Contains(s.read, k):
+			continue
+		default:
 			c.add(below(p, k), "%s", misplaced(k, fields))
 			continue
 		}

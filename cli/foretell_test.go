@@ -45,12 +45,22 @@ metadata: {name: default}
 spec: {mtls: {mode: STRICT}}
 `
 
+const foretellOld = `
+apiVersion: authentication.istio.io/v1alpha1
+kind: Policy
+metadata: {name: default}
+spec: {peers: [{mtls: {mode: PERMISSIVE}}]}
+`
+
 // A dry run on the server says who would be cut, by what a proxy reported, and
 // nothing once nobody would be.
 func TestDryRunForetells(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 	t.Chdir(t.TempDir())
-	for name, text := range map[string]string{"pods.yaml": foretellPods, "strict.yaml": foretellPolicy} {
+	for name, text := range map[string]string{
+		"pods.yaml": foretellPods, "strict.yaml": foretellPolicy,
+		"old.yaml": foretellOld, "old-strict.yaml": strings.ReplaceAll(foretellOld, "PERMISSIVE", "STRICT"),
+	} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -85,6 +95,13 @@ func TestDryRunForetells(t *testing.T) {
 	}
 
 	for _, c := range []struct{ line, want string }{
+		// An object that has a status by now, which its own type does not.
+		{"apply -f old.yaml", "policy.authentication.istio.io/default created\n"},
+		{"wait --for=condition=Reconciled --timeout=20s policy/default", "policy.authentication.istio.io/default condition met\n"},
+		{"apply --dry-run=server -f old-strict.yaml", `Warning: what-if: client microservices-demo/legacy would be cut from boards.microservices-demo:8080: STRICT of Policy microservices-demo/default (namespace) requires mutual TLS and the client spoke plaintext
+policy.authentication.istio.io/default configured (server dry run)
+`},
+		{"delete -f old.yaml", "policy.authentication.istio.io \"default\" deleted from microservices-demo namespace\n"},
 		{"apply --dry-run=server -f strict.yaml", `Warning: what-if: client microservices-demo/legacy would be cut from boards.microservices-demo:8080: STRICT of PeerAuthentication microservices-demo/default (namespace) requires mutual TLS and the client spoke plaintext
 peerauthentication.security.istio.io/default created (server dry run)
 `},

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -26,15 +25,15 @@ const (
 )
 
 // Foretell is WhatIf for a dry run of one object: a line for each client that
-// would be worse off, none when nobody would. It takes two seconds at most, and
-// what it cannot answer it leaves out.
+// would be worse off, none when nobody would, and one when it cannot tell, for
+// silence would say that nobody is hurt. It takes two seconds at most.
 func (c *Control) Foretell(ctx context.Context, u *unstructured.Unstructured, remove bool) []string {
 	ctx, cancel := context.WithTimeout(ctx, foretellTime)
 	defer cancel()
 	select {
 	case c.foretelling <- struct{}{}: // one at a time, also of those nobody waits for any more
 	case <-ctx.Done():
-		return nil
+		return unmeasured("others are asked first")
 	}
 	lines := make(chan []string, 1)
 	go func() {
@@ -45,8 +44,13 @@ func (c *Control) Foretell(ctx context.Context, u *unstructured.Unstructured, re
 	case l := <-lines:
 		return l
 	case <-ctx.Done():
-		return nil
+		return unmeasured("it takes longer than a dry run waits")
 	}
+}
+
+// unmeasured is the line of a dry run that nothing can be told of.
+func unmeasured(why string) []string {
+	return []string{warningLine("what-if: not measured: " + why + "; ask with hasp what-if -f FILE")}
 }
 
 func (c *Control) foretell(u *unstructured.Unstructured, remove bool) []string {
@@ -56,8 +60,7 @@ func (c *Control) foretell(u *unstructured.Unstructured, remove bool) []string {
 	}
 	a, err := c.WhatIf(bytes.NewReader(manifest), u.GetNamespace(), remove)
 	if err != nil {
-		c.cfg.Log.Debug("a dry run is not measured", slog.String("object", u.GetKind()+" "+u.GetNamespace()+"/"+u.GetName()), slog.Any("why", err))
-		return nil
+		return unmeasured(err.Error())
 	}
 	return foretold(&a)
 }
