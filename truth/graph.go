@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"hasp/api"
 	"hasp/mesh"
 	"hasp/world"
 )
@@ -93,7 +92,7 @@ type grapher struct {
 // add an edge.
 func (g *grapher) add(i int) {
 	e := &g.f.Edges[i]
-	if e.Peer == e.Node || e.Security == mesh.Probed || e.Security == mesh.Unknown && e.Allowed || ours(e) {
+	if e.Peer == e.Node || e.Security == mesh.Probed || e.Security == mesh.Unknown && e.Allowed || g.ours(e) {
 		return
 	}
 	if e.Peer == "" && !e.PeerNet.IsSingleIP() {
@@ -125,9 +124,9 @@ func (g *grapher) add(i int) {
 
 // ours is what hasp tries itself, to see that it is let in or captured: no
 // traffic of anybody's, and it would make the masthead say more than is true.
-func ours(e *mesh.Edge) bool {
+func (s *scene) ours(e *mesh.Edge) bool {
 	if e.Direction == mesh.InboundDir {
-		return mesh.OfVerifier(e.PeerIdentity, api.DefaultMeshConfig().RootNamespace)
+		return s.knocks(&e.EdgeKey)
 	}
 	return e.Peer == "" && e.PeerNet.IsSingleIP() && slices.Contains(mesh.Nobodys(), e.PeerNet.Addr().Unmap())
 }

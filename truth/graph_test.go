@@ -25,16 +25,18 @@ func TestGraph(t *testing.T) {
 	// What hasp tries itself is nobody's traffic.
 	tried := inEdge("10.77.0.1/32", mesh.MutualTLS, noon, noon, 1)
 	tried.PeerIdentity = mesh.Identity("cluster.local", "istio-system", mesh.VerifierAccount)
+	knocked := inEdge("10.77.0.1/32", mesh.Plaintext, noon, noon, 1)
+	knocked.Allowed = false
 	probed := outEdge(mesh.Unknown, noon, noon, 1)
 	probed.Peer, probed.Service, probed.Port, probed.Allowed, probed.PeerNet = "", "", 9, false, netip.MustParsePrefix("192.0.2.1/32")
 	tell := func(at time.Time, n uint64) {
-		for _, e := range []*mesh.Edge{&in, &out, &plain, &refused, &tried, &probed} {
+		for _, e := range []*mesh.Edge{&in, &out, &plain, &refused, &tried, &knocked, &probed} {
 			e.Connections, e.Last, e.Sent, e.Received = e.Connections+n, at, e.Sent+100*n, e.Received+10*n
 		}
 		in.Protocol, in.Requests, in.Errors = mesh.HTTP, in.Requests+100, in.Errors+1
 		in.Latency = make([]uint64, 13)
 		in.Latency[1], in.Latency[12] = in.Requests*98/100, in.Requests*2/100
-		take(t, b, w, report("api-1", at, nil, in, plain, refused, tried), at)
+		take(t, b, w, report("api-1", at, nil, in, plain, refused, tried, knocked), at)
 		take(t, b, w, report("web-1", at, nil, out, probed), at)
 	}
 	tell(after(time.Second), 0)

@@ -61,10 +61,11 @@ type scene struct {
 	f         *Facts
 	reporters map[string]*Reporter
 	formerly  map[string]*Party
+	provers   map[string]bool // see provers
 }
 
 func sceneOf(w *world.World, f *Facts) *scene {
-	s := &scene{w: w, f: f, reporters: map[string]*Reporter{}, formerly: map[string]*Party{}}
+	s := &scene{w: w, f: f, reporters: map[string]*Reporter{}, formerly: map[string]*Party{}, provers: provers(f)}
 	for i := range f.Proxies {
 		s.reporters[f.Proxies[i].Node] = &f.Proxies[i]
 	}

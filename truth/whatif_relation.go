@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"hasp/api"
 	"hasp/mesh"
 )
 
@@ -112,13 +111,13 @@ type sight struct {
 	source   netip.Addr
 	at       uint16 // port of the server's workload
 	row      *Connection
+	verifies bool // hasp verify does
 }
 
 func (t *tally) sees(s sight) {
 	unclear := s.dir == mesh.OutboundDir && s.service == "" && s.port == 0 // of a ledger without room
 	// No policy stops a kubelet, and hasp verify wants to be stopped.
-	verifies := s.dir == mesh.InboundDir && mesh.OfVerifier(s.identity, api.DefaultMeshConfig().RootNamespace)
-	if s.security != mesh.Probed && !unclear && !verifies {
+	if s.security != mesh.Probed && !unclear && !s.verifies {
 		t.seen = append(t.seen, s)
 	}
 }
@@ -161,7 +160,7 @@ func partyKey(p Party) string {
 }
 
 func sightOfEdge(q *question, e *mesh.Edge) sight {
-	s := sight{dir: e.Direction, at: e.Port,
+	s := sight{dir: e.Direction, at: e.Port, verifies: q.knocks(&e.EdgeKey),
 		sighting: sighting{security: e.Security, last: e.Last, identity: e.PeerIdentity, service: e.Service, port: e.Port}}
 	s.from, s.to = q.scene.ends(&e.EdgeKey)
 	if e.PeerNet.IsSingleIP() && e.Direction == mesh.InboundDir {
@@ -174,7 +173,7 @@ func sightOfEdge(q *question, e *mesh.Edge) sight {
 }
 
 func sightOf(q *question, c *Connection) sight {
-	s := sight{dir: c.Direction, row: c,
+	s := sight{dir: c.Direction, row: c, verifies: c.Direction == mesh.InboundDir && ofVerifier(c.PeerIdentity),
 		sighting: sighting{security: c.Security, last: c.LastSeen, identity: c.PeerIdentity, service: c.Service, cluster: c.Cluster}}
 	own := q.scene.workload(c.Node)
 	if c.Direction == mesh.InboundDir {

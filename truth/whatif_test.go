@@ -158,7 +158,23 @@ func TestWhatIf(t *testing.T) {
 			stranger, member := in("192.0.2.1", mesh.MutualTLS), in("192.0.2.1", mesh.MutualTLS)
 			stranger.PeerIdentity = "spiffe://" + ca.StrangerDomain + "/ns/default/sa/stranger"
 			member.PeerIdentity = mesh.Identity("cluster.local", "istio-system", mesh.VerifierAccount)
-			f.Edges, f.Connections = []mesh.Edge{stranger, member}, nil
+			refused := in("192.0.2.1", mesh.Plaintext)
+			refused.Allowed = false
+			f.Edges, f.Connections = []mesh.Edge{stranger, member, refused}, nil
+		}},
+		"hasp verify was there, and another from its address": {candidate: strictShop, facts: func(f *truth.Facts) {
+			member := in("192.0.2.1", mesh.MutualTLS)
+			member.PeerIdentity = mesh.Identity("cluster.local", "istio-system", mesh.VerifierAccount)
+			f.Edges, f.Connections = []mesh.Edge{member, in("192.0.2.1", mesh.Plaintext)}, nil
+		}, want: []string{
+			"cut 192.0.2.1 0[]: " + strict + "plaintext; call from inside the mesh or through a gateway, " + port,
+		}},
+		"refused from where a stranger says it is hasp verify": {candidate: strictShop, facts: func(f *truth.Facts) {
+			stranger, refused := in("192.0.2.1", mesh.MutualTLS), in("192.0.2.1", mesh.Plaintext)
+			stranger.PeerIdentity, refused.Allowed = "spiffe://"+ca.StrangerDomain+"/ns/istio-system/sa/"+mesh.VerifierAccount, false
+			f.Edges, f.Connections = []mesh.Edge{stranger, refused}, nil
+		}, want: []string{
+			"cut 192.0.2.1 0[]: " + strict + "plaintext; call from inside the mesh or through a gateway, " + port,
 		}},
 		"auto mTLS": {candidate: `{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system}, data: {mesh: "enableAutoMtls: true"}}`, want: []string{
 			"upgraded shop/web-1 0[]: web-1.shop speaks mutual TLS, mode AUTO; ",
