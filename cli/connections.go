@@ -35,7 +35,7 @@ func newConnections(e *env) *cobra.Command {
 		Long: `Show the live and recent connections of the mesh, of one workload or of all, as
 the proxies at their ends report them. A row is one connection, joined from both:
 
-  SOURCE, DESTINATION  the workloads, or an address that is no workload's
+  SOURCE, DESTINATION  the workloads, or a process or an address that is none's
   SECURITY             mTLS, plaintext, TLS (the server's certificate alone), its
                        own TLS (the application's, passed through) or probe
   TLS                  version and key exchange of the handshake

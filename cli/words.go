@@ -20,6 +20,8 @@ func partyName(p truth.Party) string {
 	case p.Workload != "":
 		ns, name, _ := strings.Cut(p.Workload, "/")
 		return name + "." + ns
+	case p.Process != "":
+		return "process " + p.Process
 	case p.Address != "" && p.Kind == truth.KindHost:
 		return "node " + host(p.Address)
 	case p.Address != "":

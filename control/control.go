@@ -76,6 +76,9 @@ type Config struct {
 	// PassOn is given what proxies report to this control plane, for the others. It
 	// must not wait, and nobody changes the report any more. Nil when there are none.
 	PassOn func(*mesh.Report)
+	// Processes are those of this machine that have an address of the mesh's network
+	// for themselves, by it: what comes from there is named so.
+	Processes map[netip.Addr]string
 	// Witness looks at workloads from inside for Verify; nil where nobody can.
 	Witness Witness
 	// Scope is how much of the cluster is read; the zero value is all of it.
@@ -142,7 +145,7 @@ func New(cfg Config) (*Control, error) {
 	}
 	c := &Control{cfg: cfg, foretelling: make(chan struct{}, 1), dirty: make(chan struct{}, 1), ready: make(chan struct{}),
 		rebuilt: make(chan struct{}, 1), told: make(chan struct{}, 1),
-		facts: newFacts(cfg.LedgerDays), ended: make(chan struct{}), builder: source.NewBuilder(cfg.TrustDomain)}
+		facts: newFacts(cfg.LedgerDays, cfg.Processes), ended: make(chan struct{}), builder: source.NewBuilder(cfg.TrustDomain)}
 	openLedger(cfg.Ledger, c.facts, cfg.Log)
 	var err error
 	c.watcher, err = source.NewWatcher(cfg.Client, cfg.Scope, cfg.Log, c.changed)

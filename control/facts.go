@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -40,13 +41,15 @@ type facts struct {
 	// took is how long the newest snapshot took to make, of version made.
 	took time.Duration
 	made uint64
+	// processes as in Config.
+	processes map[netip.Addr]string
 }
 
-func newFacts(days int) *facts {
+func newFacts(days int, processes map[netip.Addr]string) *facts {
 	if days <= 0 {
 		days = defaultLedgerDays
 	}
-	return &facts{book: truth.NewBook(truth.Limits{Days: days}), changed: make(chan struct{}), direct: map[string]bool{}}
+	return &facts{book: truth.NewBook(truth.Limits{Days: days}), changed: make(chan struct{}), direct: map[string]bool{}, processes: processes}
 }
 
 // do something to the book, and tell whoever waits for news when there are some.
@@ -89,6 +92,7 @@ func (f *facts) at(generation uint64, now time.Time) *truth.Facts {
 	defer f.mu.Unlock()
 	fresh, start := f.made != f.book.Version(), time.Now()
 	facts := f.book.Facts(generation, now)
+	facts.Processes = f.processes
 	if fresh {
 		f.made, f.took = f.book.Version(), time.Since(start)
 	}

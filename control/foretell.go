@@ -98,6 +98,8 @@ func partyName(p truth.Party) string {
 		return p.Namespace + "/" + p.Owner
 	case p.Workload != "":
 		return p.Workload
+	case p.Process != "":
+		return "process " + p.Process
 	case p.Address != "":
 		return p.Address
 	}

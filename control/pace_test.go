@@ -7,7 +7,7 @@ import (
 
 // Listeners are told of news as often as is cheap, and now and then in any case.
 func TestPace(t *testing.T) {
-	f := newFacts(1)
+	f := newFacts(1, nil)
 	for _, c := range []struct{ took, want time.Duration }{
 		{time.Millisecond, eventPause},
 		{50 * time.Millisecond, time.Second},

@@ -112,7 +112,7 @@ func (p *picture) apply(effects []truth.Effect, index map[string]int) {
 
 // nodeOf a party that is not in the graph.
 func nodeOf(p truth.Party) truth.GraphNode {
-	return truth.GraphNode{ID: p.ID(), Namespace: p.Namespace, Name: cmp.Or(p.Owner, p.Address), Kind: p.Kind, Meshed: p.Meshed}
+	return truth.GraphNode{ID: p.ID(), Namespace: p.Namespace, Name: cmp.Or(p.Owner, p.Process, p.Address), Kind: p.Kind, Meshed: p.Meshed}
 }
 
 func boxOf(n truth.GraphNode) box {
@@ -120,7 +120,7 @@ func boxOf(n truth.GraphNode) box {
 	b.Below = n.Namespace
 	switch {
 	case n.Namespace == "":
-		b.Below = map[string]string{truth.KindHost: "a node of the cluster", truth.KindUnknown: "addresses without number"}[n.Kind]
+		b.Below = map[string]string{truth.KindHost: "a node of the cluster", truth.KindProcess: "a process of this machine", truth.KindUnknown: "addresses without number"}[n.Kind]
 		b.Below = cmp.Or(b.Below, "outside")
 	case n.Kind == truth.KindGateway:
 		b.Below += " · gateway"

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -255,7 +256,7 @@ func (d *daemon) wire(ctx context.Context) error {
 	d.control, err = control.New(control.Config{
 		Client: dyn, CA: d.authority, Tokens: d.tokens, Listeners: lns, Log: d.log,
 		Ledger: control.LedgerFile(filepath.Join(d.o.Dir, factsFile)), LedgerDays: d.o.LedgerDays,
-		Witness: witness{d}, OnDemand: d.o.OnDemand,
+		Witness: witness{d}, OnDemand: d.o.OnDemand, Processes: d.processes(),
 	})
 	if err != nil {
 		return err
@@ -278,6 +279,16 @@ func (d *daemon) wire(ctx context.Context) error {
 	}
 	d.pods.Store(d.sandbox)
 	return nil
+}
+
+// processes that have an address of the mesh's network for themselves: in the
+// network that the pods are joined in there is only this one.
+func (d *daemon) processes() map[netip.Addr]string {
+	own := "hasp"
+	if s, err := readState(d.o.Dir); err == nil { // inside, it is process 1
+		own = fmt.Sprintf("hasp (pid %d)", s.PID)
+	}
+	return map[netip.Addr]string{sandbox.Gateway: own, sandbox.Gateway6: own}
 }
 
 // foretell what a dry run would do, once there is a control plane.

@@ -21,12 +21,16 @@ var (
 )
 
 // address is the place of a pod on the fabric: 10.77.x.y and fd77::N, where N
-// is the number x*256+y. Numbers 0, 1 (the gateway) and 65535 are not used.
+// is the number x*256+y. Numbers 0, 1 (the gateway), 65534 (hairpin) and 65535
+// are no pod's.
 type address uint16
 
 const (
 	firstAddress address = 2
-	lastAddress  address = 65534
+	lastAddress  address = 65533
+	// hairpin stands for a pod that calls itself through a Service. Nobody has it,
+	// so that what comes from Gateway is of this process alone.
+	hairpin address = 65534
 )
 
 func (a address) v4() netip.Addr {
@@ -65,7 +69,7 @@ func (p *addresses) take() (address, error) {
 			return a, nil
 		}
 	}
-	return 0, errors.New("sandbox: all 65533 pod addresses are in use")
+	return 0, errors.New("sandbox: all 65532 pod addresses are in use")
 }
 
 func (p *addresses) giveBack(a address) {

@@ -33,7 +33,7 @@ func (f *fabric) balance(b Balance) error {
 	addRefusal(c)
 	if err := c.Flush(); err != nil {
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
-			return &Missing{What: "spread connections to Services", Err: err, Fix: "sudo modprobe -a nf_tables nft_chain_nat nft_numgen nft_masq nft_reject_inet"}
+			return &Missing{What: "spread connections to Services", Err: err, Fix: "sudo modprobe -a nf_tables nft_chain_nat nft_numgen nft_reject_inet"}
 		}
 		return fmt.Errorf("sandbox: spread connections to Services: %w", err)
 	}
@@ -57,7 +57,7 @@ func addDestinations(c *nftables.Conn, b Balance) {
 }
 
 // addHairpins lets a pod reach itself through a Service: it must not see a
-// packet come from its own address, so the gateway's takes its place.
+// packet come from its own address, so that of hairpin takes its place.
 func addHairpins(c *nftables.Conn, b Balance) {
 	chain := c.AddChain(&nftables.Chain{
 		Name: "hairpins", Table: table, Type: nftables.ChainTypeNAT,
@@ -72,7 +72,7 @@ func addHairpins(c *nftables.Conn, b Balance) {
 			}
 			seen[a] = true
 			e := slices.Concat(family(a), addressIs(a, source), addressIs(a, destination))
-			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(e, &expr.Masq{})})
+			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(e, sourceNAT(a)...)})
 		}
 	}
 }
@@ -160,6 +160,18 @@ func oneIn(n int) []expr.Any {
 	return []expr.Any{
 		&expr.Numgen{Register: 1, Modulus: uint32(n), Type: unix.NFT_NG_RANDOM},
 		equals(binaryutil.NativeEndian.PutUint32(0)),
+	}
+}
+
+// sourceNAT gives packets of an address's family the address of hairpin.
+func sourceNAT(of netip.Addr) []expr.Any {
+	proto, to := uint32(unix.NFPROTO_IPV6), hairpin.v6()
+	if of.Is4() {
+		proto, to = unix.NFPROTO_IPV4, hairpin.v4()
+	}
+	return []expr.Any{
+		&expr.Immediate{Register: 1, Data: to.AsSlice()},
+		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: proto, RegAddrMin: 1},
 	}
 }
 

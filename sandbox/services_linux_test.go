@@ -121,7 +121,7 @@ func TestServices(t *testing.T) {
 			var got string
 			w.eventually("one reaches itself at "+vip, func() bool {
 				got = w.say("one", vip) // it may still be sent to two
-				return got == "one to "+Gateway.String() || got == "one to "+Gateway6.String()
+				return got == "one to "+hairpin.v4().String() || got == "one to "+hairpin.v6().String()
 			}, func() string { return got })
 		}
 	})

@@ -150,7 +150,7 @@ func (g *grapher) node(p Party) {
 	id := p.ID()
 	n := g.nodes[id]
 	if n == nil {
-		n = &GraphNode{ID: id, Kind: p.Kind, Namespace: p.Namespace, Name: cmp.Or(p.Owner, p.Address, "unknown")}
+		n = &GraphNode{ID: id, Kind: p.Kind, Namespace: p.Namespace, Name: cmp.Or(p.Owner, p.Process, p.Address, "unknown")}
 		g.nodes[id] = n
 	}
 	if p.Workload != "" {

@@ -2,6 +2,7 @@ package truth_test
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +71,8 @@ func TestLinks(t *testing.T) {
 			want: "host 10.1.0.1 > api.shop destination none"},
 		"a stranger": {onlyIn: true, change: func(_, in *mesh.Connection) { in.Source, in.Security = addr("192.0.2.1:1"), mesh.Plaintext },
 			want: "192.0.2.1 > api.shop destination none"},
+		"a process of this machine": {onlyIn: true, change: func(_, in *mesh.Connection) { in.Source, in.Security = addr("192.0.2.7:1"), mesh.Plaintext },
+			want: "process hasp (pid 42) > api.shop destination none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := booked(t, w, "web-1", "api-1")
@@ -87,7 +90,9 @@ func TestLinks(t *testing.T) {
 			if c.later == 0 {
 				c.later = 10 * time.Second
 			}
-			links := truth.Links(w, b.Facts(7, start.Add(c.later)), "")
+			f := b.Facts(7, start.Add(c.later))
+			f.Processes = map[netip.Addr]string{netip.MustParseAddr("192.0.2.7"): "hasp (pid 42)"}
+			links := truth.Links(w, f, "")
 			if len(links) != 1 {
 				t.Fatalf("%d links", len(links))
 			}

@@ -20,6 +20,8 @@ func (p Party) String() string {
 		return p.Owner
 	case p.Kind == KindHost:
 		return "host " + p.Address
+	case p.Process != "":
+		return "process " + p.Process
 	case p.Address != "":
 		return p.Address
 	}
@@ -116,6 +118,8 @@ func (s *scene) address(a netip.Addr) Party {
 		return p
 	case node:
 		return Party{Kind: KindHost, Address: a.Unmap().String()}
+	case s.f.Processes[a.Unmap()] != "":
+		return Party{Kind: KindProcess, Address: a.Unmap().String(), Process: s.f.Processes[a.Unmap()]}
 	}
 	return Party{Kind: KindOutside, Address: a.Unmap().String()}
 }

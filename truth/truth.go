@@ -7,6 +7,7 @@
 package truth
 
 import (
+	"net/netip"
 	"time"
 
 	"hasp/mesh"
@@ -30,6 +31,8 @@ type Facts struct {
 	Workloads []Party `json:"workloads,omitempty"`
 	// Forgotten counts the edges that there was no room for.
 	Forgotten uint64 `json:"forgotten,omitempty"`
+	// Processes that have an address for themselves, where that is known.
+	Processes map[netip.Addr]string `json:"processes,omitempty"`
 
 	history []history // of Edges, by their index; nil when there is none
 }
@@ -66,6 +69,7 @@ const (
 	KindGateway  = "gateway"
 	KindService  = "service" // called in vain: none of its workloads was reached
 	KindHost     = "host"    // a node's address: its kubelet, or a pod on its network
+	KindProcess  = "process" // one of this machine that has the address for itself
 	KindOutside  = "outside" // an address of nobody's
 	KindUnknown  = "unknown" // not even an address
 )
@@ -80,6 +84,7 @@ type Party struct {
 	// Namespace of the workload.
 	Namespace string `json:"namespace,omitempty"`
 	Address   string `json:"address,omitempty"` // of the socket, or a network
+	Process   string `json:"process,omitempty"` // of KindProcess: "hasp (pid 42)"
 	Identity  string `json:"identity,omitempty"`
 	// Meshed parties have a proxy, which should have reported the link too.
 	Meshed bool `json:"meshed"`
