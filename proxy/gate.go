@@ -8,9 +8,9 @@ import (
 // gate is open at first.
 type gate struct {
 	touched atomic.Bool // it is not as it was at first
+	over    bool
 	mu      sync.Mutex
 	closed  chan struct{} // not nil while it is shut; closed when it opens
-	over    bool
 }
 
 func (g *gate) shut() {

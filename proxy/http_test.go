@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/http2"
 )
 
 // conversation feeds alternating pieces, client first, and returns what the
@@ -112,8 +113,8 @@ func FuzzHTTPObserver(f *testing.F) {
 					dir.feed(p)
 				}
 			}
-			if len(w.waiting) > maxPipelined || len(w.request.line) > maxHeadLine || len(w.response.line) > maxHeadLine {
-				t.Errorf("remembers %d requests, %d and %d bytes", len(w.waiting), len(w.request.line), len(w.response.line))
+			if h := w.http1; h != nil && (len(h.waiting) > maxPipelined || len(h.request.line) > maxHeadLine || len(h.response.line) > maxHeadLine) {
+				t.Errorf("remembers %d requests, %d and %d bytes", len(h.waiting), len(h.request.line), len(h.response.line))
 			}
 			return out, w.opaque
 		}
@@ -123,4 +124,28 @@ func FuzzHTTPObserver(f *testing.F) {
 			t.Errorf("cut at %d: opaque %v and %v, exchanges (-whole +pieces):\n%s", cut, opaque, opaqueToo, diff)
 		}
 	})
+}
+
+// Between its messages a connection remembers nothing of HTTP/1, nor does one
+// that cannot be followed or speaks HTTP/2.
+func TestHTTPObserverRests(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		pieces []string
+		rests  bool
+	}{
+		{"silent", nil, true},
+		{"an exchange", []string{"GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"}, true},
+		{"an exchange and an empty line", []string{"GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n", "\r\n"}, true},
+		{"half a request", []string{"GET / HT"}, false},
+		{"a request", []string{"GET / HTTP/1.1\r\n\r\n"}, false},
+		{"a request's answer that has begun", []string{"GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no"}, false},
+		{"an answer before all of the request", []string{"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\na", "HTTP/1.1 204 No Content\r\n\r\n"}, false},
+		{"nothing that can be followed", []string{"\x16\x03\x01\n"}, true},
+		{"HTTP/2", []string{http2.ClientPreface}, true},
+	} {
+		if _, w := conversation(tc.pieces...); (w.http1 == nil) != tc.rests {
+			t.Errorf("%s: remembers something: %v", tc.name, w.http1 != nil)
+		}
+	}
 }

@@ -8,8 +8,8 @@ import (
 
 // requests and responses are a watch as what its framers tell of the messages.
 type (
-	requests  struct{ *httpWatch }
-	responses struct{ *httpWatch }
+	requests  struct{ *http1Watch }
+	responses struct{ *http1Watch }
 )
 
 var http1 = []byte("HTTP/1.")

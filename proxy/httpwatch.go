@@ -34,12 +34,20 @@ type httpWatch struct {
 
 	mu       sync.Mutex
 	seen     uint64      // bytes from the upstream
-	opaque   bool        // cannot be followed, or is no HTTP any more
 	at       time.Time   // of the bytes that are being looked at, once asked for
+	http1    *http1Watch // not nil while messages of HTTP/1 pass by
 	http2    *http2Watch // not nil once one of the two speaks it
 	switched bool        // the client does
-	waiting  []pending   // requests whose response has not ended
-	one      [1]pending  // what waiting is made of, as a rule
+	opaque   bool        // cannot be followed, or is no HTTP any more
+}
+
+// http1Watch follows the messages of an HTTP/1 connection for an httpWatch, whose
+// lock guards it. A connection has none between its messages, when there is
+// nothing to remember: most connections are silent most of the time.
+type http1Watch struct {
+	*httpWatch
+	waiting []pending  // requests whose response has not ended
+	one     [1]pending // what waiting is made of, as a rule
 	// Of the messages that are passing by:
 	method   string
 	preface  bool // the request line is that of HTTP/2's preface
@@ -58,10 +66,37 @@ type pending struct {
 }
 
 func newHTTPWatch(now func() time.Time, emit func(exchange)) *httpWatch {
-	w := &httpWatch{now: now, emit: emit}
-	w.waiting = w.one[:0]
-	w.request.messages, w.response.messages = requests{w}, responses{w}
-	return w
+	return &httpWatch{now: now, emit: emit}
+}
+
+// http1Watches are those of connections that are silent by now.
+var http1Watches = sync.Pool{New: func() any {
+	h := new(http1Watch)
+	h.waiting = h.one[:0]
+	h.request.messages, h.response.messages = requests{h}, responses{h}
+	return h
+}}
+
+// messages is what follows the messages of HTTP/1. Callers hold mu.
+func (w *httpWatch) messages() *http1Watch {
+	if w.http1 == nil {
+		w.http1 = http1Watches.Get().(*http1Watch)
+		w.http1.httpWatch = w
+	}
+	return w.http1
+}
+
+// heard ends a look at some bytes: what follows messages is given back if there
+// are none. Callers hold mu.
+func (w *httpWatch) heard(err error) {
+	h := w.http1
+	switch {
+	case err != nil:
+		w.giveUp()
+	case h != nil && len(h.waiting) == 0 && h.request.state == stateIdle && h.response.state == stateIdle:
+		w.http1, h.httpWatch = nil, nil
+		http1Watches.Put(h)
+	}
 }
 
 // fromClient takes what the client says, or returns what it has to wait for.
@@ -94,8 +129,8 @@ func (w *httpWatch) hear(p []byte) {
 	w.at = time.Time{}
 	var err error
 	if !w.switched {
-		if p, err = w.request.feed(p); err == errHTTP2 {
-			w.switched, err = true, nil
+		if p, err = w.messages().request.feed(p); err == errHTTP2 {
+			w.switched, w.http1, err = true, nil, nil
 			if w.http2 == nil {
 				w.http2 = newHTTP2Watch(w)
 			}
@@ -104,9 +139,7 @@ func (w *httpWatch) hear(p []byte) {
 	if w.switched {
 		err = w.http2.client.feed(p)
 	}
-	if err != nil {
-		w.giveUp()
-	}
+	w.heard(err)
 }
 
 // answer follows the upstream. A server of HTTP/2 may speak first; its first
@@ -123,11 +156,9 @@ func (w *httpWatch) answer(p []byte) {
 	if w.http2 != nil {
 		err = w.http2.server.feed(p)
 	} else {
-		_, err = w.response.feed(p)
+		_, err = w.messages().response.feed(p)
 	}
-	if err != nil {
-		w.giveUp()
-	}
+	w.heard(err)
 }
 
 // clock is the time, the same for all that comes in one piece.
@@ -140,12 +171,11 @@ func (w *httpWatch) clock() time.Time {
 
 // giveUp stops watching and lets go of what it remembers.
 func (w *httpWatch) giveUp() {
-	w.opaque = true
-	w.waiting, w.request.line, w.response.line, w.http2 = nil, nil, nil, nil
+	w.opaque, w.http1, w.http2 = true, nil, nil
 }
 
 // finishFirst reports the oldest request. Callers hold mu, as all framer hooks do.
-func (w *httpWatch) finishFirst(flags string) {
+func (w *http1Watch) finishFirst(flags string) {
 	if len(w.waiting) == 0 {
 		return
 	}
@@ -171,14 +201,18 @@ func (w *httpWatch) finish(code int, broken string) {
 	if w.http2 != nil {
 		w.http2.finish(broken)
 	}
-	if len(w.waiting) > 0 && w.response.state == stateUntilClose {
-		w.finishFirst("-")
+	h := w.http1
+	if h == nil {
+		return
 	}
-	for len(w.waiting) > 0 {
+	if len(h.waiting) > 0 && h.response.state == stateUntilClose {
+		h.finishFirst("-")
+	}
+	for len(h.waiting) > 0 {
 		if code != 0 {
-			w.code = code
+			h.code = code
 		}
-		w.finishFirst(broken)
+		h.finishFirst(broken)
 	}
 }
 
@@ -191,7 +225,7 @@ func (w *httpWatch) hold(sent uint64) bool {
 	if w.opaque || !w.owes(sent) {
 		return false
 	}
-	if w.switched && !w.http2.canFinish() || !w.switched && w.request.state != stateIdle {
+	if w.switched && !w.http2.canFinish() || w.http1 != nil && w.http1.request.state != stateIdle {
 		return false
 	}
 	w.gate.shut()
@@ -200,7 +234,7 @@ func (w *httpWatch) hold(sent uint64) bool {
 
 // owes tells whether a response has not ended, or not been sent. Callers hold mu.
 func (w *httpWatch) owes(sent uint64) bool {
-	return len(w.waiting) > 0 || w.http2 != nil && len(w.http2.streams) > 0 || sent < w.seen
+	return w.http1 != nil && len(w.http1.waiting) > 0 || w.http2 != nil && len(w.http2.streams) > 0 || sent < w.seen
 }
 
 // finished tells whether no request waits for its response any more, when that
