@@ -86,15 +86,20 @@ func safe(method string) bool {
 // the one it was sent to went away without a byte of an answer: a workload that
 // ends resets what its kernel took for it and it never accepted. It returns the
 // upstream to go on with, or nil when there is nothing to be done.
-func (p *Proxy) again(r *row, o *observer, client, up *relay.Side, dst netip.AddrPort, broke error) (next *relay.Side) {
+func (p *Proxy) again(r *row, o *observer, client, up *relay.Side, broke error) (next *relay.Side) {
 	var e *relay.Error
 	if o.http == nil || o.http.requests() > 1 || r.meter.Sent.Load() > 0 || !errors.As(broke, &e) || !e.Upstream {
 		return nil
 	}
-	request := o.kept.request()
+	k := o.kept.Load()
+	if k == nil {
+		return nil
+	}
+	request := k.request()
+	f := r.snapshot()
+	dst, failed := f.Destination, f.Upstream
 	s := p.settings.Load()
 	c := s.route(dst)
-	failed := r.snapshot().Upstream
 	if request == nil || c == nil || !p.hasAnother(c, dst, failed) {
 		return nil
 	}

@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"sync/atomic"
 
 	"hasp/mesh"
@@ -13,38 +12,42 @@ import (
 // carry has the bytes of a connection moved that was let in, until it ends. It
 // does not wait for that.
 func (p *Proxy) carry(r *row, client, up *relay.Side) {
-	o := p.observe(r, p.metrics.identify(r, p.settings.Load()))
-	p.start(r, client, up, o, func(err error) {
-		p.passedProbe(r, o)
-		p.finish(r, client, up, err)
-	})
+	p.start(r, client, up, p.observe(r, p.metrics.identify(r, p.settings.Load())))
 }
 
-// carryTo is carry for a connection to dst that may be made to another endpoint
-// while nothing came of the first, some times at most.
-func (p *Proxy) carryTo(r *row, client, up *relay.Side, dst netip.AddrPort, times int) {
+// carryTo is carry for a connection that may be made to another endpoint while
+// nothing came of the first, some times at most.
+func (p *Proxy) carryTo(r *row, client, up *relay.Side, times int) {
 	o := p.observe(r, p.metrics.identify(r, p.settings.Load()))
-	o.kept = new(kept)
-	p.start(r, client, up, o, func(err error) {
-		if err != nil && times > 0 {
-			if next := p.again(r, o, client, up, dst, err); next != nil {
-				p.carryTo(r, client, next, dst, times-1)
-				return
-			}
-		}
-		p.finish(r, client, up, err)
-	})
+	o.kept.Store(new(kept))
+	o.times = int8(times)
+	p.start(r, client, up, o)
 }
 
-// start hands a connection to the relay; over is called when it is done, within
-// the connection's frame.
-func (p *Proxy) start(r *row, client, up *relay.Side, o *observer, over func(error)) {
+// start hands a connection to the relay.
+func (p *Proxy) start(r *row, client, up *relay.Side, o *observer) {
 	if !r.carriedBy(client, up) { // cut meanwhile: both are reset
 		return
 	}
 	r.frames.Add(1)
-	p.cfg.Relay.Start(client, up, &r.meter, o, func(err error) {
-		p.frame(r, func() { over(err) })
+	p.cfg.Relay.Start(client, up, &r.meter, o, o.over)
+}
+
+// over is called when the relay is done.
+func (o *observer) over(err error) {
+	p, r := o.p, o.row
+	p.frame(r, func() {
+		r.mu.Lock()
+		client, up := r.sides[0], r.sides[1]
+		r.mu.Unlock()
+		if err != nil && o.times > 0 {
+			if next := p.again(r, o, client, up, err); next != nil {
+				p.carryTo(r, client, next, int(o.times)-1)
+				return
+			}
+		}
+		p.passedProbe(r, o)
+		p.finish(r, client, up, err)
 	})
 }
 
@@ -88,10 +91,7 @@ func (r *row) broke(err error) {
 // us, since it may be the application's own TLS.
 func (p *Proxy) observe(r *row, se *series) *observer {
 	f := r.snapshot()
-	o := &observer{p: p, row: r, dst: f.Destination}
-	if f.Direction == mesh.InboundDir && f.Security == mesh.Plaintext {
-		o.asks = p.probes.at(f.Destination.Port()).http
-	}
+	o := &observer{p: p, row: r}
 	o.fresh.Store(f.Security == mesh.Plaintext)
 	o.uncounted = f.Security == mesh.Plaintext
 	if speaksHTTP(f.Protocol) && f.Security != mesh.PassedTLS {
@@ -101,19 +101,20 @@ func (p *Proxy) observe(r *row, se *series) *observer {
 	return o
 }
 
+// observer is what a connection has while its bytes are moved, silent or not, so
+// it is small.
 type observer struct {
 	p     *Proxy
 	row   *row
-	dst   netip.AddrPort
 	http  *httpWatch
-	kept  *kept // nil when nothing can be sent again
+	kept  atomic.Pointer[kept] // nil when nothing can be sent again
 	probe atomic.Pointer[httpQuestion]
-	asks  []*httpQuestion // what a kubelet may ask here in plaintext
-	fresh atomic.Bool     // the client has sent nothing yet, and not under our TLS
-	hello *relay.Hello    // of the application's own TLS, until it is read
+	hello *relay.Hello // of the application's own TLS, until it is read
+	fresh atomic.Bool  // the client has sent nothing yet, and not under our TLS
 	// uncounted connections are not in the ledger yet: what they are is seen by
 	// what the client says. Only FromClient has to do with it.
 	uncounted bool
+	times     int8 // that it may be made to another endpoint
 }
 
 // FromClient implements relay.Observer.
@@ -123,9 +124,7 @@ func (o *observer) FromClient(p []byte) <-chan struct{} {
 	}
 	if o.fresh.Load() {
 		o.fresh.Store(false)
-		if q, _ := matchHTTP(o.asks, p, o.dst); q != nil {
-			o.probe.Store(q)
-		}
+		o.probe.Store(o.question(p))
 		if p[0] == recordHandshake {
 			o.row.set(func(f *mesh.Connection) { f.Security = mesh.PassedTLS })
 			o.hello = new(relay.Hello)
@@ -145,10 +144,21 @@ func (o *observer) FromClient(p []byte) <-chan struct{} {
 		return nil
 	}
 	hold := o.http.fromClient(p)
-	if hold == nil && o.kept != nil {
-		o.kept.add(p)
+	if k := o.kept.Load(); k != nil && hold == nil {
+		k.add(p)
 	}
 	return hold
+}
+
+// question is what a kubelet may ask here in plaintext, if that is how a client
+// begins.
+func (o *observer) question(p []byte) *httpQuestion {
+	f := o.row.snapshot()
+	if f.Direction != mesh.InboundDir {
+		return nil
+	}
+	q, _ := matchHTTP(o.p.probes.at(f.Destination.Port()).http, p, f.Destination)
+	return q
 }
 
 // Finished implements relay.Observer.
@@ -159,8 +169,9 @@ func (o *observer) Finished() bool {
 // FromUpstream implements relay.Observer.
 func (o *observer) FromUpstream(p []byte) {
 	if o.http != nil {
-		if o.kept != nil {
-			o.kept.answered()
+		if k := o.kept.Load(); k != nil {
+			k.answered()
+			o.kept.Store(nil)
 		}
 		o.http.fromUpstream(p)
 	}
@@ -169,7 +180,7 @@ func (o *observer) FromUpstream(p []byte) {
 // UpstreamEnded implements relay.Ender: a server that ends in order and has not
 // answered a request has not taken it.
 func (o *observer) UpstreamEnded() error {
-	if o.kept != nil && o.kept.request() != nil {
+	if k := o.kept.Load(); k != nil && k.request() != nil {
 		return errNoAnswer
 	}
 	return nil

@@ -41,7 +41,7 @@ func (p *Proxy) outbound(r *row) {
 	if !p.settle(r) {
 		return
 	}
-	p.carryTo(r, client, up, dst, maxAgain)
+	p.carryTo(r, client, up, maxAgain)
 }
 
 // goesTo notes the cluster that a connection is for.

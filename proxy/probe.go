@@ -198,7 +198,7 @@ func (s slots) take(ctx context.Context) (release func(), err error) {
 func (p *Proxy) passedProbe(r *row, o *observer) {
 	f := r.snapshot()
 	switch q := o.probe.Load(); {
-	case f.Security != mesh.Plaintext:
+	case f.Security != mesh.Plaintext || f.Direction != mesh.InboundDir:
 	case q != nil:
 		p.probed(r, q.String()+", passed to the workload")
 	case f.Received == 0 && p.probes.at(f.Destination.Port()).tcp:
