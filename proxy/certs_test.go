@@ -14,7 +14,7 @@ import (
 // of others do not; and nothing is kept for nobody.
 func TestCertsAreShared(t *testing.T) {
 	ca := newTestCA(t)
-	c := newCerts()
+	c := new(certs)
 	boards := ca.issue(t, mesh.Identity("cluster.local", "shop", "boards")).Leaf
 	users := ca.issue(t, mesh.Identity("cluster.local", "shop", "users")).Leaf
 	state := func(cert *x509.Certificate, suite uint16) *tls.ConnectionState {
@@ -37,12 +37,17 @@ func TestCertsAreShared(t *testing.T) {
 	if !other.PeerCertificates[0].Equal(users) || other.CipherSuite != tls.TLS_AES_128_GCM_SHA256 {
 		t.Error("another peer's handshake is mixed up with it")
 	}
-	runtime.KeepAlive([]any{first, same, cipher, other})
+	shown := func(presented *x509.Certificate, offered ...string) *hand {
+		return c.hand(&hand{own: users, presented: presented, offered: offered})
+	}
+	one := shown(boards, "a", "b")
+	if one != shown(boards, "a", "b") || one == shown(users, "a", "b") || one == shown(boards, "a b") {
+		t.Error("a hand is one for all that say the same, and for no other")
+	}
+	runtime.KeepAlive([]any{first, same, cipher, other, one})
 	for end := time.Now().Add(patience); ; runtime.Gosched() {
 		runtime.GC()
-		c.mu.Lock()
-		left := len(c.known) + len(c.states)
-		c.mu.Unlock()
+		left := sizeOf(&c.known) + sizeOf(&c.states) + sizeOf(&c.hands)
 		if left == 0 {
 			return
 		}
@@ -50,4 +55,10 @@ func TestCertsAreShared(t *testing.T) {
 			t.Fatalf("%d are still known", left)
 		}
 	}
+}
+
+func sizeOf[K comparable, V any](s *shared[K, V]) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.have)
 }

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -169,7 +168,9 @@ func (p *Proxy) terminate(r *row, config *tls.Config, head []byte) (*relay.Side,
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.HandshakeTimeout)
 	defer cancel()
 	h := new(hand)
-	h.own, _ = p.cfg.Identity.Certificate() // without one the handshake says so
+	if own, err := p.cfg.Identity.Certificate(); err == nil { // else the handshake says so
+		h.own = own.Leaf
+	}
 	sock := relay.NewSocket(r.client, head)
 	if p.shares {
 		config = sock.ForServer(config)
@@ -180,7 +181,7 @@ func (p *Proxy) terminate(r *row, config *tls.Config, head []byte) (*relay.Side,
 	}
 	h.sni = cs.ServerName
 	r.traceHello(sock.ClientRandom())
-	r.shown(h, cs)
+	h = p.shown(r, h, cs)
 	if err != nil {
 		p.metrics.handshakeFailed("server", err)
 		p.fail(r, mesh.StageHandshake, err)
@@ -204,7 +205,7 @@ func (p *Proxy) terminate(r *row, config *tls.Config, head []byte) (*relay.Side,
 	})
 	if cs.NegotiatedProtocol == alpnTrunk {
 		t := p.newTrunk(r, side, cs, h)
-		t.use, t.dst = x509.ExtKeyUsageClientAuth, r.snapshot().Destination
+		t.inbound, t.local = true, r.snapshot().Destination
 	}
 	return side, nil
 }

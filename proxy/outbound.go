@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -215,7 +214,7 @@ func (p *Proxy) secure(ctx context.Context, r *row, u *upstreamTLS, sock *relay.
 	h := u.hand(p.cfg.Identity)
 	side, cs, err := u.handshake(ctx, sock, p.shares && r.client != nil)
 	r.traceHello(sock.ClientRandom())
-	r.shown(h, cs)
+	h = p.shown(r, h, cs)
 	if err != nil {
 		p.metrics.handshakeFailed("client", err)
 		p.fail(r, mesh.StageHandshake, err)
@@ -230,7 +229,7 @@ func (p *Proxy) secure(ctx context.Context, r *row, u *upstreamTLS, sock *relay.
 	})
 	if cs.NegotiatedProtocol == alpnTrunk {
 		t := p.newTrunk(r, side, cs, h)
-		t.use, t.key = x509.ExtKeyUsageServerAuth, trunkKey{addrPort(sock.RemoteAddr()).String(), u.key}
+		t.how = u.key
 	}
 	return side, nil
 }

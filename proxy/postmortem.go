@@ -17,20 +17,22 @@ import (
 // that was refused during it or after.
 type hand struct {
 	expected  []string // identities, one of which the server must have
-	own       *tls.Certificate
+	own       *x509.Certificate
 	presented *x509.Certificate
 	sni       string
 	offered   []string
 }
 
-// shown notes a handshake, complete or not.
-func (r *row) shown(h *hand, cs *tls.ConnectionState) {
+// shown notes a handshake, complete or not. What it returns is shared.
+func (p *Proxy) shown(r *row, h *hand, cs *tls.ConnectionState) *hand {
 	if len(cs.PeerCertificates) > 0 {
 		h.presented = cs.PeerCertificates[0]
 	}
+	h = p.certs.hand(h)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.hand = h
+	return h
 }
 
 // said tells whether there was a handshake, or something else went wrong that
@@ -87,9 +89,7 @@ func (p *Proxy) failLocked(r *row, f mesh.Failure) {
 	if h := r.hand; h != nil {
 		f.Expected = h.expected
 		f.Presented = certificateFacts(h.presented)
-		if h.own != nil {
-			f.Own = certificateFacts(h.own.Leaf)
-		}
+		f.Own = certificateFacts(h.own)
 		f.SNI, f.Offered = word(h.sni), words(h.offered)
 	}
 	r.write(func(to *mesh.Connection) { to.Failure = &f })

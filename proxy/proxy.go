@@ -194,7 +194,7 @@ func New(cfg Config) (*Proxy, error) {
 		access:  newAccessLog(cfg.AccessLog),
 		metrics: newMetrics(cfg.Identity, cfg.Now),
 		server:  newServerTLS(cfg.Identity, cfg.Now, cfg.trunks()),
-		certs:   newCerts(),
+		certs:   new(certs),
 	}
 	p.facts = newFacts(p)
 	p.ledger = newLedger(cfg.Now, p.facts.poke)

@@ -46,9 +46,11 @@ func (u *upstreamTLS) hand(id Identity) *hand {
 	h := &hand{expected: u.expected, sni: u.config.ServerName, offered: u.config.NextProtos}
 	switch {
 	case u.mesh:
-		h.own, _ = id.Certificate() // without one the handshake says so
+		if own, err := id.Certificate(); err == nil { // else the handshake says so
+			h.own = own.Leaf
+		}
 	case len(u.config.Certificates) > 0:
-		h.own = &u.config.Certificates[0]
+		h.own = u.config.Certificates[0].Leaf
 	}
 	return h
 }

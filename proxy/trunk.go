@@ -29,21 +29,20 @@ type trunk struct {
 	side  *relay.Side
 	state *tls.ConnectionState
 	hand  *hand
-	own   *x509.Certificate // what this proxy showed
-	use   x509.ExtKeyUsage  // what the peer's certificate must be good for
-	// local and remote are the addresses of its socket, dst where the server's
-	// was made to before it was redirected.
-	local, remote, dst netip.AddrPort
-	key                trunkKey  // of the client's
-	shaken             time.Time // when the handshake was
+	// local and remote are the addresses of its socket; but a server's local one is
+	// where it was made to before it was redirected.
+	local, remote netip.AddrPort
+	how           string    // of the client's key
+	shaken        time.Time // when the handshake was
 
 	// carried counts the connections; only who has the trunk looks at it.
 	carried uint32
 
+	inbound bool // it is the server's
 	// Under the pool's lock.
 	idle  bool
+	slot  int32 // among the idle of its key
 	timer *time.Timer
-	slot  int // among the idle of its key
 
 	answer chan byte // what the server said to a hello; not there before the second connection
 }
@@ -52,7 +51,10 @@ type trunk struct {
 const alpnTrunk = "hasp/1"
 
 // trunkKey is an endpoint with all that decides how it may be spoken to.
-type trunkKey struct{ addr, how string }
+type trunkKey struct {
+	addr netip.AddrPort
+	how  string
+}
 
 const (
 	// The client lets go first, so that a server seldom closes what is about to
@@ -88,14 +90,14 @@ func (p *Proxy) newTrunk(r *row, side *relay.Side, cs *tls.ConnectionState, h *h
 	side.InBand()
 	t := &trunk{p: p, side: side, state: p.certs.state(cs), hand: h, shaken: p.cfg.Now()}
 	t.local, t.remote = addrPort(side.LocalAddr()), addrPort(side.RemoteAddr())
-	if h.own != nil {
-		t.own = h.own.Leaf
-	}
 	r.mu.Lock()
 	r.trunk = t
 	r.mu.Unlock()
 	return t
 }
+
+// key is what a client finds its idle trunks by.
+func (t *trunk) key() trunkKey { return trunkKey{t.remote, t.how} }
 
 // good tells whether the handshake would come out the same today.
 func (t *trunk) good() error {
@@ -104,10 +106,14 @@ func (t *trunk) good() error {
 	if err != nil {
 		return err
 	}
-	if own.Leaf != t.own {
+	if own.Leaf != t.hand.own {
 		return errTrunkOld
 	}
-	_, err = verifyPeer(t.state, id, t.use, t.p.cfg.Now())
+	use := x509.ExtKeyUsageServerAuth
+	if t.inbound {
+		use = x509.ExtKeyUsageClientAuth
+	}
+	_, err = verifyPeer(t.state, id, use, t.p.cfg.Now())
 	return err
 }
 
@@ -131,22 +137,22 @@ func (ts *trunks) keep(t *trunk) bool {
 	switch {
 	case ts.closed:
 		return false
-	case t.dst.IsValid():
+	case t.inbound:
 		if len(ts.inbound) >= maxIdleInbound {
 			return false
 		}
 		ts.inbound[t] = struct{}{}
 		after = trunkIdleServer
 	default:
-		same := ts.outbound[t.key]
+		same := ts.outbound[t.key()]
 		if len(same) >= maxIdleOfKey || ts.nOut >= maxIdleOutbound {
 			return false
 		}
 		if t.answer == nil { // before anybody can ask
 			t.answer = make(chan byte, 1)
 		}
-		t.slot = len(same)
-		ts.outbound[t.key] = append(same, t)
+		t.slot = int32(len(same))
+		ts.outbound[t.key()] = append(same, t)
 		ts.nOut++
 	}
 	t.idle = true
@@ -199,19 +205,19 @@ func (ts *trunks) claim(t *trunk, conns *sync.WaitGroup) bool {
 func (ts *trunks) drop(t *trunk) {
 	t.idle = false
 	t.timer.Stop()
-	if t.dst.IsValid() {
+	if t.inbound {
 		delete(ts.inbound, t)
 		return
 	}
-	same := ts.outbound[t.key]
+	same := ts.outbound[t.key()]
 	last := len(same) - 1
 	same[t.slot] = same[last]
 	same[t.slot].slot = t.slot
 	same[last] = nil
 	if same = same[:last]; last == 0 {
-		delete(ts.outbound, t.key)
+		delete(ts.outbound, t.key())
 	} else {
-		ts.outbound[t.key] = same
+		ts.outbound[t.key()] = same
 	}
 	ts.nOut--
 }
@@ -261,7 +267,7 @@ func (p *Proxy) rest(r *row) *relay.Side {
 	switch {
 	case !p.trunks.keep(t):
 		t.side.Close()
-	case t.dst.IsValid():
+	case t.inbound:
 		t.side.Next(t.hello)
 	default:
 		t.side.Next(t.answered)

@@ -12,7 +12,7 @@ import (
 // ontoTrunk begins a connection on an idle trunk to an endpoint; nil when there
 // is none that takes it.
 func (p *Proxy) ontoTrunk(ctx context.Context, r *row, u *upstreamTLS, e *mesh.Endpoint) *relay.Side {
-	key := trunkKey{endpointAddr(e), u.key}
+	key := trunkKey{netip.AddrPortFrom(e.Addr.Unmap(), e.Port), u.key}
 	for {
 		t := p.trunks.take(key)
 		if t == nil {

@@ -64,13 +64,13 @@ func (t *trunk) hello(b []byte, err error) {
 // that who calls is known.
 func (p *Proxy) inboundOnTrunk(r *row, t *trunk, random []byte) {
 	s := p.meet(p.settings.Load(), t.remote.Addr())
-	port := s.inboundPort(t.dst.Port())
+	port := s.inboundPort(t.local.Port())
 	r.mu.Lock()
 	r.trunk, r.hand, r.helloSeen = t, t.hand, true
 	r.sides[0] = t.side
 	r.mu.Unlock()
 	r.set(func(f *mesh.Connection) {
-		f.Source, f.Destination = t.remote, t.dst
+		f.Source, f.Destination = t.remote, t.local
 		f.Service, f.Protocol = port.Service, port.Protocol
 		f.LocalIdentity = s.config.Identity
 		f.PeerWorkload = s.peers[t.remote.Addr()].Workload
@@ -82,7 +82,7 @@ func (p *Proxy) inboundOnTrunk(r *row, t *trunk, random []byte) {
 		_ = t.side.Send([]byte{refusedByte}) // the reset says it too
 		return
 	}
-	app, err := p.dialApp(r, t.dst)
+	app, err := p.dialApp(r, t.local)
 	if err != nil {
 		_ = t.side.Send([]byte{absentByte})
 		p.refuse(r, mesh.StageDial, err)
