@@ -17,6 +17,9 @@ const (
 	// initialTable is how large the dynamic table is until the encoder says
 	// otherwise (RFC 9113, section 6.5.2).
 	initialTable = 4096
+	// initialWindow is how much a peer takes of a stream, and of all, until it says
+	// otherwise.
+	initialWindow = 65535
 
 	frameHeadLen = 9
 )
@@ -28,6 +31,7 @@ var errFrames = errors.New("not HTTP/2 that can be followed")
 // frames hears of the frames of a direction that matter, and of the fields of a
 // header block before headers or promised.
 type frames interface {
+	setting(http2.Setting)
 	field(hpack.HeaderField)
 	headers(stream uint32, end bool, size uint64)
 	promised()
@@ -52,7 +56,7 @@ type http2Framer struct {
 	head  [frameHeadLen]byte
 	left  int // bytes of its payload to come
 	frame http2.FrameHeader
-	small [8]byte // the first bytes of a RST_STREAM or GOAWAY
+	small [8]byte // the first bytes of a RST_STREAM or GOAWAY, or a setting
 
 	// The header block that is passing by; its last frame has END_HEADERS.
 	first   http2.FrameHeader // its HEADERS or PUSH_PROMISE
@@ -146,6 +150,13 @@ func (f *http2Framer) payload(p []byte) error {
 		f.data(h.StreamID, uint64(len(p)))
 		if whole && h.Flags.Has(http2.FlagDataEndStream) {
 			f.ended(h.StreamID)
+		}
+	case http2.FrameSettings:
+		for i, b := range p {
+			at := (done + i) % 6
+			if f.small[at] = b; at == 5 {
+				f.setting(http2.Setting{ID: http2.SettingID(binary.BigEndian.Uint16(f.small[:])), Val: binary.BigEndian.Uint32(f.small[2:])})
+			}
 		}
 	case http2.FrameRSTStream:
 		if whole {

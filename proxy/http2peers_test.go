@@ -198,23 +198,3 @@ func TestTCPOnAPortOfGRPC(t *testing.T) {
 		}
 	}
 }
-
-// A client of HTTP/2 whose server is not reached, or goes away without a word, is
-// not answered in HTTP/1.
-func TestHTTP2IsNotAnsweredInHTTP1(t *testing.T) {
-	m := newLab(t, mesh.ModeStrict, echo)
-	dead := listenOn(t, "127.0.0.1")
-	nobody := addrPort(dead.Addr())
-	dead.Close()
-	for name, c := range map[string]mesh.ProxyConfig{
-		"unreachable":                  outboundConfig(nobody, m.server.spiffe, istioMutual(m.server.spiffe), mesh.HTTP),
-		"plaintext to a STRICT server": outboundConfig(m.at, "", mesh.ClientTLS{Mode: mesh.ClientDisable}, mesh.HTTP),
-	} {
-		m.client.apply(c)
-		k := newTalk2()
-		k.get(1)
-		if got, err := call(t, "127.0.0.5", m.client.outboundTo(vip), k.client.String()); got != "" || err == nil {
-			t.Errorf("%s: %q, %v", name, got, err)
-		}
-	}
-}

@@ -2,12 +2,14 @@ package proxy
 
 import (
 	"cmp"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc/codes"
 )
 
 // maxStreams bounds the streams of a connection that are followed at a time.
@@ -24,6 +26,7 @@ type http2Watch struct {
 	last    uint32        // the newest one's
 	lost    bool          // there were more than maxStreams
 	said    http2Fields   // in the header block that is passing by
+	window  uint32        // how much the client lets a stream have at first
 }
 
 // http2Stream is a request whose response has not ended.
@@ -47,7 +50,7 @@ type http2Fields struct {
 }
 
 func newHTTP2Watch(w *httpWatch) *http2Watch {
-	h := &http2Watch{w: w}
+	h := &http2Watch{w: w, window: initialWindow}
 	h.client.frames, h.server.frames = http2Client{h}, http2Server{h}
 	// The framer of HTTP/1 has seen what of the preface looks like HTTP/1.
 	h.client.preface = strings.TrimPrefix(http2.ClientPreface, http2Preface)
@@ -113,9 +116,17 @@ func (h *http2Watch) endAt(i int, flags string) {
 	})
 }
 
-// finish reports all streams that are open.
-func (h *http2Watch) finish(flags string) {
+// finish reports all streams that are open, with the code that the proxy answered
+// itself, or 0.
+func (h *http2Watch) finish(code int, flags string) {
 	for len(h.streams) > 0 {
+		switch s := &h.streams[0]; {
+		case code == 0:
+		case s.grpc:
+			s.code, s.status = http.StatusOK, statusOf(codes.Unavailable)
+		default:
+			s.code = code
+		}
 		h.endAt(0, flags)
 	}
 }
@@ -131,6 +142,12 @@ type (
 	http2Client struct{ *http2Watch }
 	http2Server struct{ *http2Watch }
 )
+
+func (h http2Client) setting(s http2.Setting) {
+	if s.ID == http2.SettingInitialWindowSize {
+		h.window = s.Val
+	}
+}
 
 func (h http2Client) headers(id uint32, end bool, size uint64) {
 	said := h.heard()
@@ -167,6 +184,8 @@ func (h http2Client) ended(id uint32) {
 func (h http2Client) reset(id uint32) { h.end(id, "DR") }
 
 func (h http2Client) goAway(uint32) {} // about what servers push
+
+func (h http2Server) setting(http2.Setting) {}
 
 func (h http2Server) headers(id uint32, end bool, size uint64) {
 	said := h.heard()

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -199,7 +200,7 @@ func (w *httpWatch) finish(code int, broken string) {
 	defer w.mu.Unlock()
 	w.at = time.Time{}
 	if w.http2 != nil {
-		w.http2.finish(broken)
+		w.http2.finish(code, broken)
 	}
 	h := w.http1
 	if h == nil {
@@ -250,6 +251,17 @@ func (w *httpWatch) speaksHTTP2() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.switched
+}
+
+// unanswered are the streams that are open where the client speaks HTTP/2, the newest
+// there was, and how much of a body each may have.
+func (w *httpWatch) unanswered() (streams []http2Stream, last, window uint32) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.http2 == nil {
+		return nil, 0, 0
+	}
+	return slices.Clone(w.http2.streams), w.http2.last, w.http2.window
 }
 
 // requests is how many were seen.
