@@ -57,6 +57,7 @@ func (l *loop) sweep() {
 			e.pair.doze()
 		}
 	}
+	l.relieve()
 	l.dozer.armed = awake
 	if awake {
 		l.dozer.timer.Reset(l.dozer.after)

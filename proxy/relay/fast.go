@@ -17,8 +17,9 @@ import (
 // [Socket.ForClient]; connections that a loop cannot take, TLS 1.2 among them,
 // are given to [Portable].
 //
-// While a peer does not take what is for it, at most one buffer of it is kept and
-// nothing more is read. Plain bytes are copied too: splice(2) measured the same.
+// While a peer does not take what is for it, at most one buffer of it, half a
+// megabyte, is kept and nothing more is read. Plain bytes are copied too: splice(2)
+// measured the same.
 //
 // Observers are called by a loop, which serves many connections: they must not
 // wait for anything but a lock that is held shortly.
@@ -148,7 +149,7 @@ func (s *Side) keys(l *left) bool {
 		return false
 	}
 	state := conn.ConnectionState()
-	if state.Version != tls.VersionTLS13 || len(s.sock.head) > loopSlots*slotSize {
+	if state.Version != tls.VersionTLS13 || len(s.sock.head) > fewSlots*slotSize {
 		return false
 	}
 	var err error

@@ -39,6 +39,7 @@ type flow struct {
 	unsent    *[]byte       // for the destination, from sent on
 	sent      int
 	uncounted int // bytes of the source that are in unsent
+	slots     int // how much is read at a time; see pass
 
 	broke    error        // the source broke, after what is unsent
 	alert    record.Alert // what it is to be told of that, CloseNotify for nothing
@@ -75,6 +76,9 @@ func (f *flow) pump() {
 		}
 		if !more {
 			return
+		}
+		if f.slots > fewSlots && f.src.readable {
+			break // it has had its share
 		}
 	}
 	f.pair.loop.later(f.pair)
@@ -119,9 +123,10 @@ func (f *flow) receive() (n int) {
 		return 0
 	}
 	var errno syscall.Errno
-	size := loopSlots * record.MaxPlaintext
+	slots := f.pass()
+	size := slots * record.MaxPlaintext
 	if f.dst.out != nil {
-		n, errno = l.readSlots(e.fd)
+		n, errno = l.readSlots(e.fd, slots)
 	} else {
 		n, errno = readFD(e.fd, l.buf[loopFront:][:size])
 	}
@@ -143,6 +148,7 @@ func (f *flow) took(n, size int, errno syscall.Errno) {
 		// Less than there was room for is all there was: what comes after is told
 		// anew. But an end that was told already is not.
 		e.readable = n == size || e.hungUp
+		f.learn(n, size)
 		f.pair.meter.lastSeen.Store(f.pair.loop.now)
 	}
 }
@@ -159,6 +165,7 @@ func (f *flow) moveTLS() (more bool) {
 		if !e.readable {
 			return false
 		}
+		b = b[:f.pass()*slotSize]
 		got, errno := readFD(e.fd, b[n:])
 		f.took(got, len(b)-n, errno)
 		if got == 0 {
@@ -330,7 +337,8 @@ func (f *flow) write(n int) (done bool, err error) {
 		return true, nil
 	}
 	e.writable = false
-	f.unsent, f.sent, f.uncounted = l.keep(w), 0, n
+	f.unsent, f.sent, f.uncounted, f.slots = l.keep(w), 0, n, f.slots/2
+	l.owed += len(*f.unsent)
 	return false, nil
 }
 
@@ -352,9 +360,17 @@ func (f *flow) flush() bool {
 		return false
 	}
 	f.count.Add(uint64(f.uncounted))
-	unstash(f.unsent)
-	f.unsent = nil
+	f.settle()
 	return true
+}
+
+// settle gives back the memory of what was sent, or is not to be any more.
+func (f *flow) settle() {
+	if f.unsent != nil {
+		f.pair.loop.owed -= len(*f.unsent)
+		unstash(f.unsent)
+		f.unsent = nil
+	}
 }
 
 // finish lets the end of the source travel on.
@@ -419,8 +435,8 @@ func (e *end) say(a record.Alert) bool {
 
 // drop gives memory back.
 func (f *flow) drop() {
-	unstash(f.unsent)
-	f.unsent, f.waiting = nil, nil
+	f.settle()
+	f.waiting = nil
 	if f.letGo != nil {
 		close(f.letGo)
 		f.letGo = nil

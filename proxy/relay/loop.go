@@ -16,8 +16,11 @@ import (
 )
 
 const (
-	// loopSlots is how many records of full size a loop moves at a time.
-	loopSlots = 4
+	// loopSlots is how many records of full size a loop moves at a time, at most:
+	// bulk costs less the more of it is moved between two waits. A flow begins with
+	// fewSlots, and has as many again when there is little to read, or others wait.
+	loopSlots = 32
+	fewSlots  = 4
 	slotSize  = record.MaxPlaintext + record.Overhead
 	// loopFront is room for a key update before the first record.
 	loopFront  = 64
@@ -27,6 +30,10 @@ const (
 	// on before others may have the processor, handshakes above all.
 	loopEvents = 128
 	loopStint  = int64(time.Millisecond)
+
+	// owedMost of what destinations have not taken makes a loop read few slots at a
+	// time from everybody.
+	owedMost = 16 << 20
 )
 
 // loop serves pairs of sockets in one goroutine. Its own epoll descriptor is
@@ -47,12 +54,17 @@ type loop struct {
 
 	ends  []*end // by descriptor
 	again []*pair
+	busy  int   // pairs to serve in this turn, at least one
+	owed  int   // bytes that are unsent, of all flows
 	now   int64 // Unix nanoseconds, of this turn
 	began int64 // when it was not idle any more, 0 while it is
 
-	buf  []byte
-	segs []segment // of buf, what is to be written
-	iov  [maxSegments]unix.Iovec
+	buf []byte
+	// big is set by who uses more than fewSlots of it, large while that was so
+	// when relieve looked last.
+	big, large bool
+	segs       []segment // of buf, what is to be written
+	iov        [maxSegments]unix.Iovec
 	// slots are where plaintext that is to be sealed is read to.
 	slots [loopSlots]unix.Iovec
 
@@ -80,7 +92,13 @@ func newLoop() (*loop, error) {
 		unix.Close(ep)
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	l := &loop{ep: ep, bell: bell, buf: make([]byte, loopBuffer), segs: make([]segment, 0, maxSegments), dozer: dozer{after: dozeAfter}, over: make(chan struct{})}
+	buf, err := mapBuffer()
+	if err != nil {
+		unix.Close(ep)
+		unix.Close(bell)
+		return nil, err
+	}
+	l := &loop{ep: ep, bell: bell, buf: buf, busy: 1, segs: make([]segment, 0, maxSegments), dozer: dozer{after: dozeAfter}, over: make(chan struct{})}
 	for i := range l.slots {
 		p := l.buf[loopFront+i*slotSize+record.HeaderLen:]
 		l.slots[i] = unix.Iovec{Base: &p[0]}
@@ -96,8 +114,7 @@ func newLoop() (*loop, error) {
 		l.raw, err = l.file.SyscallConn()
 	}
 	if err != nil {
-		l.file.Close()
-		unix.Close(bell)
+		l.close()
 		return nil, err
 	}
 	return l, nil
@@ -116,6 +133,7 @@ func (l *loop) run() {
 		if l.began == 0 {
 			l.began = l.now
 		}
+		l.busy = max(1, l.n+len(l.again))
 		rung := false
 		for _, e := range l.events[:l.n] {
 			if int(e.Fd) == l.bell {
@@ -246,8 +264,14 @@ func (l *loop) end() {
 	if l.dozer.timer != nil {
 		l.dozer.timer.Stop()
 	}
+	l.close()
+}
+
+// close gives back what the loop has open.
+func (l *loop) close() {
 	l.file.Close()
 	unix.Close(l.bell)
+	_ = unix.Munmap(l.buf) // fails only for what is none
 }
 
 // later has a pair go on in the next turn.

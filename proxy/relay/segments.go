@@ -70,16 +70,16 @@ func (l *loop) keep(n int) *[]byte {
 }
 
 // readSlots reads plaintext to where it can be sealed.
-func (l *loop) readSlots(fd int) (int, syscall.Errno) {
-	return vector(syscall.SYS_READV, fd, l.slots[:])
+func (l *loop) readSlots(fd, slots int) (int, syscall.Errno) {
+	return vector(syscall.SYS_READV, fd, l.slots[:slots])
 }
 
 // fill copies plaintext to the buffer, in slots if it is to be sealed there.
 func (l *loop) fill(p []byte, slots bool) (n int) {
 	if !slots {
-		return copy(l.buf[loopFront:][:loopSlots*record.MaxPlaintext], p)
+		return copy(l.buf[loopFront:][:fewSlots*record.MaxPlaintext], p)
 	}
-	for i := range loopSlots {
+	for i := range fewSlots {
 		n += copy(l.slot(loopFront+i*slotSize), p[n:])
 	}
 	return n

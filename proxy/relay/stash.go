@@ -6,7 +6,7 @@ import "sync"
 var stashes = [...]struct {
 	size int
 	pool sync.Pool
-}{{size: 2 << 10}, {size: 17 << 10}, {size: loopBuffer}}
+}{{size: 2 << 10}, {size: 17 << 10}, {size: loopFront + fewSlots*slotSize}, {size: loopBuffer}}
 
 // stash is a copy of p, nil for nothing.
 func stash(p []byte) *[]byte {
