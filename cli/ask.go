@@ -49,6 +49,12 @@ func (q *question) flags(cmd *cobra.Command, namespace string) {
 	}
 	cmd.Flags().StringVarP(&q.output, "output", "o", "", usage)
 	q.target.register(cmd)
+	if q.wide {
+		offer(cmd, "output", "json", "wide")
+	} else {
+		offer(cmd, "output", "json")
+	}
+	offerFound(cmd, "namespace", fromWorld(q.load, q, namespaces))
 }
 
 func (q *question) world(cmd *cobra.Command) (*world.World, error) {

@@ -69,6 +69,7 @@ The exit status is 0 when nothing failed, warnings or not, else 1.`,
 	chart.register(cmd)
 	cmd.Flags().BoolVar(&before, "before", false, "check for an installation even when there is one")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "json for the same as JSON")
+	offer(cmd, "output", "json")
 	cmd.Flags().DurationVar(&wait, "wait", 0, "ask again until nothing fails, this long at most")
 	return cmd
 }

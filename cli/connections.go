@@ -84,6 +84,8 @@ WORKLOAD is a pod, a Deployment or an address. --live leaves out what has ended.
 	fs := cmd.Flags()
 	fs.StringVarP(&c.namespace, "namespace", "n", "", "only connections with an end in this namespace")
 	fs.StringVarP(&c.output, "output", "o", "", "wide for more columns, json for all as JSON (with -w one object a line)")
+	offer(cmd, "output", "json", "wide")
+	offerFound(cmd, "namespace", e.completeNamespace(&c.target))
 	fs.BoolVarP(&c.watch, "watch", "w", false, "go on, and show what changes")
 	fs.BoolVar(&c.live, "live", false, "only connections that live")
 	return cmd
@@ -401,7 +403,7 @@ func (c *connections) complete(cmd *cobra.Command, args []string, _ string) ([]s
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return c.e.completeFrom(cmd.Context(), &c.target, func(l truth.Link) []string {
+	return c.e.completeFrom(cmd, &c.target, func(l truth.Link) []string {
 		return append(workloadName(l.Source), workloadName(l.Destination)...)
 	})
 }
@@ -412,26 +414,4 @@ func workloadName(p truth.Party) []string {
 		return nil
 	}
 	return []string{partyName(p)}
-}
-
-// completeTimeout is what a person at a prompt waits for.
-const completeTimeout = 2 * time.Second
-
-// completeFrom the links that are known.
-func (e *env) completeFrom(ctx context.Context, target *clusterFlags, words func(truth.Link) []string) ([]string, cobra.ShellCompDirective) {
-	if ctx == nil {
-		ctx = context.Background()
-	}
-	ctx, cancel := context.WithTimeout(ctx, completeTimeout)
-	defer cancel()
-	var out []string
-	if v, err := views(ctx, e, target); err == nil {
-		defer v.Close()
-		links, _ := v.Links(ctx, "")
-		for _, l := range links {
-			out = append(out, words(l)...)
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out), cobra.ShellCompDirectiveNoFileComp
 }

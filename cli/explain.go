@@ -69,6 +69,8 @@ answered.`,
 	q.flags(cmd, namespace)
 	cmd.Flags().StringVar(&query.From, "from", "", "`WORKLOAD[.NAMESPACE]` that calls")
 	cmd.Flags().StringVar(&query.To, "to", "", "`HOST[:PORT]` that it calls")
+	offerFound(cmd, "from", fromWorld(q.load, &q, workloadNames(false)))
+	offerFound(cmd, "to", fromWorld(q.load, &q, hostPorts))
 	cmd.Flags().StringVar(&query.Subset, "subset", "", "`SUBSET` of the service, as a DestinationRule names it")
 	return cmd
 }

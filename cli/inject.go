@@ -74,6 +74,7 @@ Without --config they are the chart's defaults.`,
 	cmd.Flags().StringVar(&config, "config", "", "YAML `FILE` of the settings")
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", e.namespace(), "`NAMESPACE` of objects that name none")
 	cmd.Flags().StringVarP(&output, "output", "o", "yaml", "`FORM` to print: yaml or json")
+	offer(cmd, "output", "yaml", "json")
 	return cmd
 }
 

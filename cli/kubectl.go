@@ -34,26 +34,33 @@ func Kubectl(ctx context.Context, name, kubeconfig string, args []string, in io.
 	defer oneKubectl.Unlock()
 	cmdutil.BehaviorOnFatal(func(msg string, code int) {
 		if msg != "" {
-			fmt.Fprintln(errOut, strings.TrimSuffix(msg, "\n"))
+			fmt.Fprintln(errOut, plainly(strings.TrimSuffix(msg, "\n")))
 		}
 		panic(exit(code))
 	})
 	defer cmdutil.DefaultBehaviorOnFatal()
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case exit:
-			status = int(r)
-		default:
-			panic(r)
-		}
-	}()
 	stamp()
 	c := kubectlCommand(name, genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut})
 	if kubeconfig != "" {
 		// A flag rather than a default: "config view" knows only the flag.
 		args = slices.Insert(slices.Clone(args), 0, "--kubeconfig="+kubeconfig)
 	}
+	verb, stdin, back := writing(c, args), []byte(nil), func() {}
+	if verb != nil {
+		stdin, back = remembered(args)
+	}
+	defer func() {
+		back()
+		switch r := recover().(type) {
+		case nil:
+		case exit:
+			if status = int(r); status != 0 && verb != nil {
+				hint(errOut, stdin, verb)
+			}
+		default:
+			panic(r)
+		}
+	}()
 	c.SetArgs(args)
 	c.SetContext(ctx)
 	if err := basecli.RunNoErrOutput(c); err != nil {

@@ -41,7 +41,7 @@ would cut somebody or a proxy does not report, so that a pipeline stops there.`,
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			return e.completeFrom(cmd.Context(), &target, func(l truth.Link) []string { return workloadName(l.Destination) })
+			return e.completeFrom(cmd, &target, func(l truth.Link) []string { return workloadName(l.Destination) })
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "" && output != "json" {
@@ -74,6 +74,8 @@ would cut somebody or a proxy does not report, so that a pipeline stops there.`,
 	fs := cmd.Flags()
 	fs.StringVarP(&namespace, "namespace", "n", "", "only servers of this namespace")
 	fs.StringVarP(&output, "output", "o", "", "json for the same as JSON")
+	offer(cmd, "output", "json")
+	offerFound(cmd, "namespace", e.completeNamespace(&target))
 	fs.BoolVar(&check, "check", false, "exit status 3 when STRICT would cut somebody")
 	return cmd
 }

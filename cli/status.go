@@ -67,6 +67,7 @@ the API server's port-forward. Each counts its own generations.`,
 	}
 	target.register(cmd)
 	cmd.Flags().StringVarP(&output, "output", "o", "", "json for the same as JSON")
+	offer(cmd, "output", "json")
 	return cmd
 }
 

@@ -76,6 +76,15 @@ not be answered. In JSON a server or client mode that nothing sets is absent.`,
   hasp authn tls-check -o wide
   hasp authn tls-check app-ui -f deploy/ -f policy.yaml -o json`,
 		Args: cobra.MaximumNArgs(2),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+			switch len(args) {
+			case 0:
+				return fromWorld(load, &q, workloadNames(true))(cmd, args, toComplete)
+			case 1:
+				return fromWorld(load, &q, hostNames)(cmd, args, toComplete)
+			}
+			return nothing(cmd, args, toComplete)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w, err := q.world(cmd)
 			if err != nil {

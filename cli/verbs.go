@@ -17,6 +17,7 @@ verbs of oc about projects (project, projects, new-project, whoami) are there to
   hasp kubectl apply -f policy.yaml
   hasp kubectl project shop`,
 		DisableFlagParsing: true,
+		ValidArgsFunction:  e.completeKubectl,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if code := runKubectl(cmd.Context(), e, "kubectl", args); code != 0 {
 				return exitError(code)
@@ -29,12 +30,18 @@ verbs of oc about projects (project, projects, new-project, whoami) are there to
 // runKubectl leaves KUBECONFIG to kubectl itself: it may list several files. An
 // interrupt ends kubectl as it does everywhere, at once and by its own hand.
 func runKubectl(ctx context.Context, e *env, name string, args []string) int {
-	config := ""
-	if e.Config.Kubeconfig == "" {
-		config = e.kubeconfig()
-		if _, err := os.Stat(config); err != nil {
-			config = "" // no mesh was ever started here: kubectl's usual places
-		}
+	return Kubectl(context.WithoutCancel(ctx), name, e.meshConfig(), args, e.In, e.Out, e.Err)
+}
+
+// meshConfig is the kubeconfig of the mesh on this machine, "" for kubectl to
+// find one where it always does.
+func (e *env) meshConfig() string {
+	if e.Config.Kubeconfig != "" {
+		return ""
 	}
-	return Kubectl(context.WithoutCancel(ctx), name, config, args, e.In, e.Out, e.Err)
+	config := e.kubeconfig()
+	if _, err := os.Stat(config); err != nil {
+		return "" // no mesh was ever started here
+	}
+	return config
 }

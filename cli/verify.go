@@ -53,12 +53,17 @@ The exit status is 3 when something is not as it should be.`,
   hasp verify -n shop
   hasp verify boards.shop --report boards.json
   hasp verify --check boards.json --roots root-cert.pem`,
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+			return fromWorld(e.world, &question{target: f.target}, workloadNames(true))(cmd, args, toComplete)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), e, args) },
 	}
 	f.target.register(cmd)
 	fs := cmd.Flags()
 	fs.StringVarP(&f.namespace, "namespace", "n", "", "only workloads of this namespace")
 	fs.StringVarP(&f.output, "output", "o", "", "json for the signed report")
+	offer(cmd, "output", "json")
+	offerFound(cmd, "namespace", e.completeNamespace(&f.target))
 	fs.StringVar(&f.report, "report", "", "`FILE` to write the signed report to")
 	fs.StringVar(&f.check, "check", "", "`FILE` with a signed report: check it, and try nothing")
 	fs.StringVar(&f.roots, "roots", "", "with --check, `FILE` with the mesh's roots in PEM")

@@ -65,7 +65,7 @@ func (c *candidate) read(e *env, remove bool) error {
 	if c.namespace == "" {
 		c.namespace = c.usualNamespace(e)
 	}
-	return nil
+	return source.Repeated(c.objects, c.namespace)
 }
 
 // usualNamespace is that of the context of whatever cluster is meant.
@@ -152,6 +152,8 @@ the question could not be answered and 2 when it makes no sense.`,
 	c.flags(cmd)
 	cmd.Flags().BoolVar(&remove, "delete", false, "what if the objects were deleted")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "json for the same as JSON")
+	offer(cmd, "output", "json")
+	offerFound(cmd, "namespace", e.completeNamespace(&c.target))
 	return cmd
 }
 

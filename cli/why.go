@@ -38,7 +38,7 @@ hasp connections -o wide, and in the dashboard. It is the same at both ends.`,
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			return e.completeFrom(cmd.Context(), &target, func(l truth.Link) []string {
+			return e.completeFrom(cmd, &target, func(l truth.Link) []string {
 				if l.Trace == "" || l.Allowed && failureOf(l) == nil {
 					return nil
 				}
@@ -70,6 +70,7 @@ hasp connections -o wide, and in the dashboard. It is the same at both ends.`,
 	}
 	target.register(cmd)
 	cmd.Flags().StringVarP(&output, "output", "o", "", "json for the same as JSON")
+	offer(cmd, "output", "json")
 	return cmd
 }
 

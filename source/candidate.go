@@ -41,7 +41,8 @@ func (c Candidate) String() string { return c.Object.Kind + " " + c.Object.Ref()
 // Apply is a cluster's objects with manifests applied over them, or, with
 // remove, deleted from them; o itself is not changed. now is the age that new
 // objects get. Each manifest is validated; the errors of all of them come at
-// once, each with its file and line. An object without a namespace is in
+// once, each with its file and line; so is an object that is there twice, of which
+// kubectl takes the later. An object without a namespace is in
 // namespace, as kubectl -n would put it.
 func (o *Objects) Apply(manifests []api.Object, namespace string, remove bool, now time.Time) (*Objects, []Candidate, error) {
 	out := &Objects{}
@@ -50,7 +51,7 @@ func (o *Objects) Apply(manifests []api.Object, namespace string, remove bool, n
 		to.Field(i).Set(reflect.AppendSlice(reflect.Zero(from.Field(i).Type()), from.Field(i)))
 	}
 	var said []Candidate
-	var errs []error
+	errs := []error{Repeated(manifests, namespace)}
 	for _, m := range manifests {
 		if err := invalid(m); err != nil && !remove {
 			errs = append(errs, err)
@@ -71,6 +72,30 @@ func (o *Objects) Apply(manifests []api.Object, namespace string, remove bool, n
 		return nil, nil, err
 	}
 	return out, said, nil
+}
+
+// Repeated finds objects that are there twice, of which kubectl takes the later.
+func Repeated(manifests []api.Object, namespace string) error {
+	var errs []error
+	seen := map[string]string{} // where each stands
+	for _, m := range manifests {
+		in, name := m.Meta().GetNamespace(), m.Meta().GetName()
+		switch {
+		case name == "":
+			continue
+		case !namespaced(m):
+			in = ""
+		case in == "":
+			in = namespace
+		}
+		key := fmt.Sprint(m.GVK.GroupKind(), " ", in, "/", name)
+		if first, twice := seen[key]; twice {
+			errs = append(errs, m.Errorf("", "it is already at %s; keep one of the two", first))
+			continue
+		}
+		seen[key] = m.Where("")
+	}
+	return errors.Join(errs...)
 }
 
 // ReadCandidate reads manifests for Apply from a stream, which name stands for

@@ -129,6 +129,18 @@ metadata: {name: a}
 spec:
   rules: [{from: [{source: {ipBlocks: [nowhere]}}]}]
 `: {"new.yaml:5: PeerAuthentication default: ", "new.yaml:11: AuthorizationPolicy a: "},
+		`apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default}
+---
+apiVersion: security.istio.io/v1beta1
+kind: PeerAuthentication
+metadata: {name: default, namespace: shop}
+---
+apiVersion: security.istio.io/v1beta1
+kind: PeerAuthentication
+metadata: {name: default, namespace: bank}
+`: {"new.yaml:5: PeerAuthentication shop/default: it is already at new.yaml:1; keep one of the two"},
 	} {
 		_, _, err := applied(t, manifests, false)
 		for _, w := range want {
