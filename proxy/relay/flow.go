@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -27,19 +26,13 @@ const flowMessages = 16
 type flow struct {
 	pair     *pair
 	src, dst *end
-	count    *atomic.Uint64
-
-	// Of an observer, if there is one.
-	fromClient   func([]byte) <-chan struct{}
-	fromUpstream func([]byte)
-	inOrder      func() error
 
 	waiting   []byte        // plaintext that comes before what is read
 	letGo     chan struct{} // not nil while the observer holds waiting: ends that
 	unsent    *[]byte       // for the destination, from sent on
-	sent      int
-	uncounted int // bytes of the source that are in unsent
-	slots     int // how much is read at a time; see pass
+	sent      int32
+	uncounted int32 // bytes of the source that are in unsent
+	slots     int   // how much is read at a time; see pass
 
 	broke    error        // the source broke, after what is unsent
 	alert    record.Alert // what it is to be told of that, CloseNotify for nothing
@@ -261,13 +254,23 @@ func (f *flow) refuse(err error) {
 
 // observe shows p to the observer.
 func (f *flow) observe(p []byte) (hold <-chan struct{}) {
-	switch {
-	case f.fromClient != nil:
-		return f.fromClient(p)
-	case f.fromUpstream != nil:
-		f.fromUpstream(p)
+	switch o := f.pair.sees; {
+	case o == nil:
+	case f.src.upstream:
+		o.FromUpstream(p)
+	default:
+		return o.FromClient(p)
 	}
 	return nil
+}
+
+// count notes that bytes have passed.
+func (f *flow) count(n int) {
+	if f.src.upstream {
+		f.pair.meter.Sent.Add(uint64(n))
+	} else {
+		f.pair.meter.Received.Add(uint64(n))
+	}
 }
 
 // hold has p wait, before all else that waits.
@@ -333,11 +336,11 @@ func (f *flow) write(n int) (done bool, err error) {
 	case errno != 0 && errno != syscall.EAGAIN:
 		return false, os.NewSyscallError("write", errno)
 	case w == size:
-		f.count.Add(uint64(n))
+		f.count(n)
 		return true, nil
 	}
 	e.writable = false
-	f.unsent, f.sent, f.uncounted, f.slots = l.keep(w), 0, n, f.slots/2
+	f.unsent, f.sent, f.uncounted, f.slots = l.keep(w), 0, int32(n), f.slots/2
 	l.owed += len(*f.unsent)
 	return false, nil
 }
@@ -355,11 +358,11 @@ func (f *flow) flush() bool {
 		f.pair.fail(f.dst, "write", os.NewSyscallError("write", errno))
 		return false
 	}
-	if f.sent += n; f.sent < len(*f.unsent) {
+	if f.sent += int32(n); int(f.sent) < len(*f.unsent) {
 		f.dst.writable = false
 		return false
 	}
-	f.count.Add(uint64(f.uncounted))
+	f.count(int(f.uncounted))
 	f.settle()
 	return true
 }
@@ -401,8 +404,8 @@ func (f *flow) ordered() error {
 	if f.src.in == nil && !f.src.shut && isClosed(f.src.fd) {
 		return syscall.ECONNRESET
 	}
-	if f.inOrder != nil {
-		return f.inOrder()
+	if e, ok := f.pair.sees.(Ender); ok && f.src.upstream {
+		return e.UpstreamEnded()
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ type pair struct {
 	ends  [2]end // client, upstream
 	flows [2]flow
 	meter *Meter
+	sees  Observer    // nil for none
 	over  func(error) // the caller's done
 
 	begun, dead bool
@@ -66,19 +67,11 @@ type end struct {
 }
 
 func newPair(l *loop, sides [2]*Side, have [2]*left, m *Meter, o Observer, done func(error)) *pair {
-	p := &pair{loop: l, meter: m, over: done}
+	p := &pair{loop: l, meter: m, sees: o, over: done}
 	for i, s := range sides {
 		h := have[i]
 		p.ends[i] = end{pair: p, side: s, fd: h.fd, in: h.in, out: h.out, raw: stash(h.raw), upstream: i == 1, whole: s.whole, inBand: s.inBand, writable: true}
 		p.flows[i] = flow{pair: p, src: &p.ends[i], dst: &p.ends[1-i], waiting: s.head, end: h.end}
-	}
-	p.flows[0].count, p.flows[1].count = &m.Received, &m.Sent
-	if o != nil {
-		p.flows[0].fromClient = o.FromClient
-		p.flows[1].fromUpstream = o.FromUpstream
-		if e, ok := o.(Ender); ok {
-			p.flows[1].inOrder = e.UpstreamEnded
-		}
 	}
 	l.load.Add(1)
 	return p
