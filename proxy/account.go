@@ -29,25 +29,25 @@ func (x exchange) failed() bool { return x.Code == 0 || x.Code >= 500 || x.Statu
 func (p *Proxy) count(r *row) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p.countLocked(r)
+	f := r.facts.read(r.id)
+	p.countLocked(r, &f)
 }
 
-func (p *Proxy) countLocked(r *row) {
+func (p *Proxy) countLocked(r *row, f *mesh.Connection) {
 	a := &r.account
 	if a.ended || p.ledger == nil {
 		return
 	}
-	f := r.facts.read(r.id)
 	if l := a.line.Load(); l != nil {
 		if l.edge.Security == f.Security { // of its key, which never changes
 			return
 		}
 		p.uncount(r, l)
 	}
-	if !tellable(&f) {
+	if !tellable(f) {
 		return
 	}
-	l := p.ledger.begin(&f)
+	l := p.ledger.begin(f)
 	a.line.Store(l)
 	for _, x := range a.early {
 		p.ledger.exchange(l, x)
@@ -68,7 +68,8 @@ func (p *Proxy) recount(r *row) {
 	if l := r.account.line.Load(); l != nil {
 		p.uncount(r, l)
 	}
-	p.countLocked(r)
+	f := r.facts.read(r.id)
+	p.countLocked(r, &f)
 }
 
 // bring has the ledger know of all bytes of a connection.
@@ -94,16 +95,16 @@ func (p *Proxy) bringLocked(r *row) {
 	p.ledger.move(l, sent-a.sent.Swap(sent), received-a.received.Swap(received), r.meter.LastSeen())
 }
 
-// closeAccount counts the end of a connection whose facts are final.
-func (p *Proxy) closeAccount(r *row) {
+// closeAccount counts the end of a connection; f are its last facts.
+func (p *Proxy) closeAccount(r *row, f *mesh.Connection) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if f := r.facts.read(r.id); f.Security == mesh.Probed {
+	if f.Security == mesh.Probed {
 		if l := r.account.line.Load(); l != nil && r.account.requests.Load() == 0 {
 			p.uncount(r, l)
 		}
 	} else {
-		p.countLocked(r)
+		p.countLocked(r, f)
 	}
 	p.bringLocked(r)
 	if l := r.account.line.Load(); l != nil {

@@ -34,7 +34,7 @@ func (r *row) begin(e *mesh.Endpoint) bool {
 	if e.Addr.IsValid() {
 		f.Upstream = netip.AddrPortFrom(e.Addr.Unmap(), e.Port)
 	}
-	f.Trace = r.ownTrace()
+	f.Trace = r.ownTrace(f)
 	return true
 }
 

@@ -46,7 +46,9 @@ func (o *observer) over(err error) {
 				return
 			}
 		}
-		p.passedProbe(r, o)
+		if o.bare {
+			p.passedProbe(r, o)
+		}
 		p.finish(r, client, up, err)
 	})
 }
@@ -92,8 +94,9 @@ func (r *row) broke(err error) {
 func (p *Proxy) observe(r *row, se *series) *observer {
 	f := r.snapshot()
 	o := &observer{p: p, row: r}
-	o.fresh.Store(f.Security == mesh.Plaintext)
-	o.uncounted = f.Security == mesh.Plaintext
+	o.bare = f.Security == mesh.Plaintext
+	o.uncounted = o.bare
+	o.fresh.Store(o.bare)
 	if speaksHTTP(f.Protocol) && f.Security != mesh.PassedTLS {
 		o.http = newHTTPWatch(p.cfg.Now, func(x exchange) { p.exchanged(r, se, x) })
 		r.watchHTTP(o.http)
@@ -114,6 +117,7 @@ type observer struct {
 	// uncounted connections are not in the ledger yet: what they are is seen by
 	// what the client says. Only FromClient has to do with it.
 	uncounted bool
+	bare      bool // in plaintext, as far as we are concerned
 	times     int8 // that it may be made to another endpoint
 }
 

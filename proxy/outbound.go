@@ -65,7 +65,7 @@ func (p *Proxy) begin(r *row) (*settings, netip.AddrPort, error) {
 	dst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
 	r.set(func(f *mesh.Connection) {
 		f.Destination = dst
-		f.Trace = r.ownTrace()
+		f.Trace = r.ownTrace(f)
 	})
 	local := addrPort(r.client.LocalAddr())
 	if dst == local || dst.Addr() == local.Addr() && slices.Contains(p.cfg.OwnPorts, dst.Port()) {

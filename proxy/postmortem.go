@@ -100,8 +100,11 @@ func (p *Proxy) failLocked(r *row, f mesh.Failure) {
 func (p *Proxy) failPolicy(r *row) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.settled || r.series != nil {
+		return
+	}
 	f := r.facts.read(r.id)
-	if f.Allowed || f.Failure != nil || !r.settled || r.series != nil {
+	if f.Allowed || f.Failure != nil {
 		return
 	}
 	p.failLocked(r, mesh.Failure{Stage: mesh.StagePolicy, Reason: policyReason(&f), Error: f.Why})

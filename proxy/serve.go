@@ -96,7 +96,7 @@ func (p *Proxy) end(r *row) {
 	p.failPolicy(r)
 	p.metrics.connectionEnded(r) // first: a request that got no answer is one more of its facts
 	facts := r.end(p.cfg.Now())
-	p.closeAccount(r)
+	p.closeAccount(r, &facts)
 	told := p.news.fresh(&facts)
 	p.table.close(r, &facts, told)
 	p.facts.ended(r, &facts, told)

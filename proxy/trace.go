@@ -32,7 +32,7 @@ func (r *row) traceHello(random []byte) {
 func (r *row) traceRefused() {
 	f := r.facts.write(r.id)
 	if f.Trace == "" {
-		f.Trace = r.ownTrace()
+		f.Trace = r.ownTrace(f)
 	}
 	if f.Direction != mesh.InboundDir || r.client == nil || r.helloSeen {
 		return
@@ -44,13 +44,12 @@ func (r *row) traceRefused() {
 
 // ownTrace names a connection that has no other end, or none yet. Callers hold
 // mu.
-func (r *row) ownTrace() string {
+func (r *row) ownTrace(f *mesh.Connection) string {
 	if r.client == nil {
 		var b [32]byte
 		_, _ = rand.Read(b[:]) // never fails
 		return mesh.TraceOf(b[:], netip.AddrPort{}, netip.AddrPort{})
 	}
-	f := r.facts.read(r.id)
 	server := f.Destination
 	if !server.IsValid() {
 		server = addrPort(r.client.LocalAddr())
