@@ -92,7 +92,7 @@ func TestOpenFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for dir, mode := range map[string]os.FileMode{top: 0o755, filepath.Dir(shut): 0o700} {
+	for dir, mode := range map[string]os.FileMode{top: 0o755, open: 0o755, filepath.Dir(shut): 0o700} {
 		if err := os.Chmod(dir, mode); err != nil {
 			t.Fatal(err)
 		}

@@ -112,7 +112,7 @@ func copyForOthers(file, dir string) (string, error) {
 		out.Close()
 		return "", err
 	}
-	return to, errOr(out.Close(), os.Chown(dir, ordinary, ordinary))
+	return to, errOr(out.Chmod(0o755), out.Close(), os.Chown(dir, ordinary, ordinary))
 }
 
 func errOr(errs ...error) error {

@@ -209,7 +209,7 @@ open("mine", "w").write("x"); open("/tmp/hasp-test-tmp", "w").write("x"); os.rem
 `)
 	// Root's directories are closed to workloads, an ordinary user's are empty.
 	got = strings.NewReplacer("secret Permission denied", "secret -", "secret No such file or directory", "secret -",
-		"state Permission denied", "state -", "state []", "state -").Replace(got)
+		"state Permission denied", "state -", "state []", "state -", "state No such file or directory", "state -").Replace(got)
 	for _, want := range []string{
 		"mark Operation not permitted\n", "raw Operation not permitted\n",
 		"write /etc Read-only file system\n", "write /usr Read-only file system\n",

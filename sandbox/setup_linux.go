@@ -15,8 +15,10 @@ import (
 // before anything else: mounts become private, /proc shows the new process
 // namespace, /run has but empty directories (the host's name-service daemons and
 // sockets live there), loopback is up, and the files handed to Command are closed on exec, so
-// that no workload inherits them.
+// that no workload inherits them. The umask is a container's: what is made for a
+// workload, its resolv.conf for one, is another user's to read.
 func Setup(in Inside) error {
+	unix.Umask(0o022)
 	for fd := 3; fd < 3+in.Files; fd++ {
 		unix.CloseOnExec(fd)
 	}
