@@ -117,7 +117,7 @@ func (s *screen) Write(b []byte) (int, error) {
 var (
 	ages  = regexp.MustCompile(`\b\d+s\b *`)
 	port  = regexp.MustCompile(`127\.0\.0\.1:\d+`)
-	dates = regexp.MustCompile(`[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d \+0000`)
+	dates = regexp.MustCompile(`[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}`)
 )
 
 // steady takes out of an output what differs from run to run.

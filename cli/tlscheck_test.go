@@ -22,7 +22,7 @@ func TestTLSCheckWithFacts(t *testing.T) {
 				LocalIdentity: "spiffe://cluster.local/ns/shop/sa/web", PeerIdentity: "spiffe://cluster.local/ns/shop/sa/api"}}}},
 		{Workload: "web.shop", Host: "db.shop", Port: 5432, Status: policy.OK, Server: "PERMISSIVE", Client: "ISTIO_MUTUAL",
 			Checked: &truth.Checked{Behind: []string{"shop/db-1", "shop/db-0"}, Verdict: "DIFFERS", Headline: "the newest connection was plaintext",
-				Seen: &truth.Seen{Last: now.Add(-3 * time.Second), Security: mesh.Plaintext}}},
+				Seen: &truth.Seen{Last: now.Add(-3 * time.Minute), Security: mesh.Plaintext}}},
 		{Workload: "web.shop", Host: "old.shop", Port: 80, Status: policy.Conflict, Why: "old.shop has no sidecar"},
 	}
 	var out bytes.Buffer
