@@ -42,7 +42,7 @@ func newHost(t *testing.T, objects ...*corev1.Pod) *host {
 		Chained: true, Settings: Settings{Socket: h.socket},
 	}
 	for _, err := range []error{
-		os.Mkdir(h.BinDir, 0o755), os.Mkdir(h.ConfDir, 0o755), os.WriteFile(h.Program, []byte("the program"), 0o755),
+		os.Mkdir(h.BinDir, 0o755), os.Mkdir(h.ConfDir, 0o755), os.WriteFile(h.Program, []byte("the program"), 0o755), os.Chmod(h.Program, 0o755),
 	} {
 		if err != nil {
 			t.Fatal(err)
