@@ -1,6 +1,10 @@
 package relay
 
-import "testing"
+import (
+	"testing"
+
+	"hasp/proxy/relay/record"
+)
 
 // A flow reads more at a time while its source has more, and little again when it
 // has not, when others are to be served, and when too much is unsent.
@@ -10,7 +14,7 @@ func TestPass(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.close()
-	f := &flow{pair: &pair{loop: l}}
+	f := &flow{pair: &pair{loop: l}, src: &end{}}
 	full := func(times int) {
 		for range times {
 			f.learn(1<<20, 1<<20)
@@ -21,7 +25,7 @@ func TestPass(t *testing.T) {
 		do   func()
 		want int
 	}{
-		{"at first", func() {}, fewSlots},
+		{"at first", func() {}, 1},
 		{"after a read that was full", func() { full(1) }, 2 * fewSlots},
 		{"after many", func() { full(20) }, loopSlots},
 		{"after one that was half full", func() { f.learn(1<<19, 1<<20) }, loopSlots},
@@ -31,7 +35,10 @@ func TestPass(t *testing.T) {
 		{"alone again", func() { l.busy = 1 }, loopSlots},
 		{"while much is unsent", func() { l.owed = owedMost + 1 }, fewSlots},
 		{"when it is sent", func() { l.owed = 0 }, loopSlots},
-		{"after a message", func() { f.learn(1000, 1<<20) }, fewSlots},
+		{"after a message", func() { f.learn(1000, 1<<20) }, loopSlots / 4},
+		{"after two", func() { f.learn(1000, 1<<20) }, fewSlots},
+		{"after three", func() { f.learn(1000, 1<<20) }, 1},
+		{"of records, which must fit", func() { f.src.in = new(record.Opener) }, fewSlots},
 	} {
 		tc.do()
 		if got := f.pass(); got != tc.want {

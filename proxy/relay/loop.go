@@ -17,8 +17,8 @@ import (
 
 const (
 	// loopSlots is how many records of full size a loop moves at a time, at most:
-	// bulk costs less the more of it is moved between two waits. A flow begins with
-	// fewSlots, and has as many again when there is little to read, or others wait.
+	// bulk costs less the more of it is moved between two waits. A flow has at most
+	// fewSlots as long as there is little to read, or others wait; see pass.
 	loopSlots = 32
 	fewSlots  = 4
 	slotSize  = record.MaxPlaintext + record.Overhead
@@ -30,6 +30,9 @@ const (
 	// on before others may have the processor, handshakes above all.
 	loopEvents = 128
 	loopStint  = int64(time.Millisecond)
+	// lonely is how many events at a time are so few that to look for more, before
+	// it waits, would mostly be in vain.
+	lonely = 1
 
 	// owedMost of what destinations have not taken makes a loop read few slots at a
 	// time from everybody.
@@ -47,7 +50,6 @@ type loop struct {
 	ep, bell int
 	file     *os.File // ep
 	raw      syscall.RawConn
-	try      func(uintptr) bool
 	events   [loopEvents]unix.EpollEvent
 	n        int // events there are
 	err      error
@@ -104,7 +106,6 @@ func newLoop() (*loop, error) {
 		l.slots[i] = unix.Iovec{Base: &p[0]}
 		l.slots[i].SetLen(record.MaxPlaintext)
 	}
-	l.try = l.poll
 	err = l.watch(bell, unix.EPOLLIN)
 	if err == nil {
 		err = unix.SetNonblock(ep, true) // or NewFile would not ask the poller
@@ -128,65 +129,70 @@ func (l *loop) watch(fd int, events uint32) error {
 // run is the loop's goroutine.
 func (l *loop) run() {
 	defer close(l.over)
-	for l.wait() {
+	// Between two calls of turns nothing is missed: what the runtime's poller saw
+	// meanwhile has the next follow at once.
+	_ = l.raw.Read(l.turns) // when that fails nothing can be served any more
+	l.end()
+}
+
+// turns serves pairs. False asks the runtime to call again when there are events,
+// true is the end.
+func (l *loop) turns(uintptr) (end bool) {
+	l.began = 0
+	for l.poll() {
 		l.now = time.Now().UnixNano()
 		if l.began == 0 {
 			l.began = l.now
 		}
-		l.busy = max(1, l.n+len(l.again))
-		rung := false
-		for _, e := range l.events[:l.n] {
-			if int(e.Fd) == l.bell {
-				rung = true
-			} else if int(e.Fd) < len(l.ends) && l.ends[e.Fd] != nil {
-				l.ends[e.Fd].ready(e.Events)
-			} else {
-				l.stir(int(e.Fd))
-			}
+		if !l.turn() {
+			return true
 		}
-		if again := l.again; len(again) > 0 {
-			l.again = nil
-			for _, p := range again {
-				p.again = false
-				p.pump()
-			}
-		}
-		if rung && !l.answerBell() {
-			break
+		if l.n <= lonely && len(l.again) == 0 {
+			return false
 		}
 		if l.now-l.began > loopStint {
 			l.began = 0
 			runtime.Gosched()
 		}
 	}
-	l.end()
+	return l.err != nil
 }
 
-// wait waits for events, not at all while pairs have not been served to the end.
-func (l *loop) wait() bool {
-	if len(l.again) > 0 {
-		l.poll(uintptr(l.ep))
-	} else if err := l.raw.Read(l.try); err != nil {
-		return false
+// turn does what the events ask for; false when the loop is to end.
+func (l *loop) turn() bool {
+	l.busy = max(1, l.n+len(l.again))
+	rung := false
+	for _, e := range l.events[:l.n] {
+		if int(e.Fd) == l.bell {
+			rung = true
+		} else if int(e.Fd) < len(l.ends) && l.ends[e.Fd] != nil {
+			l.ends[e.Fd].ready(e.Events)
+		} else {
+			l.stir(int(e.Fd))
+		}
 	}
-	return l.err == nil
+	if again := l.again; len(again) > 0 {
+		l.again = nil
+		for _, p := range again {
+			p.again = false
+			p.pump()
+		}
+	}
+	return !rung || l.answerBell()
 }
 
-// poll asks for events without waiting; false asks the runtime to call again
-// when there are some.
-func (l *loop) poll(fd uintptr) bool {
+// poll asks for events without waiting; false when there is nothing to do.
+func (l *loop) poll() bool {
 	for {
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&l.events[0])), loopEvents, 0, 0, 0)
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(l.ep), uintptr(unsafe.Pointer(&l.events[0])), loopEvents, 0, 0, 0)
 		switch errno {
 		case 0:
-			if l.n = int(n); n == 0 {
-				l.began = 0
-			}
-			return n > 0
+			l.n = int(n)
+			return n > 0 || len(l.again) > 0
 		case syscall.EINTR:
 		default:
 			l.n, l.err = 0, errno
-			return true
+			return false
 		}
 	}
 }

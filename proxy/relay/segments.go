@@ -71,6 +71,9 @@ func (l *loop) keep(n int) *[]byte {
 
 // readSlots reads plaintext to where it can be sealed.
 func (l *loop) readSlots(fd, slots int) (int, syscall.Errno) {
+	if slots == 1 {
+		return readFD(fd, l.slot(loopFront))
+	}
 	return vector(syscall.SYS_READV, fd, l.slots[:slots])
 }
 
