@@ -283,8 +283,9 @@ func meshConfigFields() string {
 					walk(text, f.Message(), depth+1)
 					continue
 				}
-				if f.IsMap() { // of which this is read
-					text += "." + api.TrunksKey
+				if f.IsMap() { // of which these are read
+					supported[text+"."+api.TrunksKey], supported[text+"."+api.IdleKey] = true, true
+					continue
 				}
 				supported[text] = true
 			default:

@@ -9,10 +9,16 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// TrunksKey is the entry of a ProxyConfig's proxyMetadata, of the mesh or of a pod,
-// that says whether a TLS connection may carry one connection after another: "true"
-// or "false".
-const TrunksKey = "HASP_TRUNKS"
+// Entries of a ProxyConfig's proxyMetadata, of the mesh or of a pod.
+const (
+	// TrunksKey says whether a TLS connection may carry one connection after another:
+	// "true" or "false".
+	TrunksKey = "HASP_TRUNKS"
+	// IdleKey is Istio's, for how long a connection may be silent before it is ended:
+	// a duration of at most MaxIdle, "0s" for ever.
+	IdleKey = "ISTIO_META_IDLE_TIMEOUT"
+	MaxIdle = 24 * time.Hour
+)
 
 // setting puts one value into a MeshConfig, or says what is wrong with it.
 type setting func(m *MeshConfig, v any) (wrong string)
@@ -42,6 +48,7 @@ func meshSettings() map[string]setting {
 		"defaultConfig.terminationDrainDuration": span(time.Millisecond, time.Hour, func(m *MeshConfig) *int64 {
 			return &m.TerminationDrainMillis
 		}),
+		"defaultConfig.proxyMetadata." + IdleKey: span(0, MaxIdle, func(m *MeshConfig) *int64 { return &m.IdleMillis }),
 		"defaultConfig.proxyMetadata." + TrunksKey: func(m *MeshConfig, v any) string {
 			if v != "true" && v != "false" {
 				return `must be "true" or "false", in quotes, not ` + describe(v)

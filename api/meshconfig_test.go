@@ -33,6 +33,8 @@ func TestParseMeshConfig(t *testing.T) {
 			m.TerminationDrainMillis = 2000
 		}},
 		"no trunks": {`defaultConfig: {proxyMetadata: {HASP_TRUNKS: "false"}}`, func(m *api.MeshConfig) { m.NoTrunks = true }},
+		"idle":      {`defaultConfig: {proxyMetadata: {ISTIO_META_IDLE_TIMEOUT: 1h}}`, func(m *api.MeshConfig) { m.IdleMillis = 3600000 }},
+		"not idle":  {`defaultConfig: {proxyMetadata: {ISTIO_META_IDLE_TIMEOUT: 0s}}`, func(m *api.MeshConfig) {}},
 		"trunks":    {`defaultConfig: {proxyMetadata: {HASP_TRUNKS: "true"}}`, func(m *api.MeshConfig) {}},
 	} {
 		want := api.DefaultMeshConfig()
@@ -56,6 +58,7 @@ func TestParseMeshConfigErrors(t *testing.T) {
 		{"defaultConfig:\n  concurrency: 2", `line 2: defaultConfig.concurrency: hasp does not support meshConfig field defaultConfig.concurrency yet; remove it`},
 		{"defaultConfig: {proxyMetadata: {HASP_TRUNKS: off}}", `line 1: defaultConfig.proxyMetadata.HASP_TRUNKS: must be "true" or "false", in quotes, not false`},
 		{"defaultConfig: {proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true'}}", `line 1: defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE: hasp does not support meshConfig field defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE yet; remove it`},
+		{"defaultConfig: {proxyMetadata: {ISTIO_META_IDLE_TIMEOUT: 25h}}", `line 1: defaultConfig.proxyMetadata.ISTIO_META_IDLE_TIMEOUT: 25h0m0s is out of range, must be 0s to 24h0m0s`},
 		{"meshMTLS:\n  cipherSuites: [a]", `line 2: meshMTLS.cipherSuites: hasp does not support meshConfig field meshMTLS.cipherSuites yet; remove it`},
 		{"meshMTLS: {minProtocolVersion: TLSV1_1}", `line 1: meshMTLS.minProtocolVersion: must be one of TLS_AUTO, TLSV1_2, TLSV1_3, not the string "TLSV1_1"`},
 		{"meshMTLS: {minProtocolVersion: 1.3}", `line 1: meshMTLS.minProtocolVersion: must be one of TLS_AUTO, TLSV1_2, TLSV1_3, not 1.3`},

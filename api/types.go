@@ -110,6 +110,9 @@ type MeshConfig struct {
 	// TerminationDrainMillis is defaultConfig.terminationDrainDuration; 0, the
 	// default, leaves it to how the proxy was started (5 s).
 	TerminationDrainMillis int64
+	// IdleMillis is defaultConfig.proxyMetadata.ISTIO_META_IDLE_TIMEOUT; 0, the
+	// default, leaves it to how the proxy was started (for ever).
+	IdleMillis int64
 	// NoTrunks is "false" in defaultConfig.proxyMetadata.HASP_TRUNKS.
 	NoTrunks bool
 }

@@ -106,6 +106,7 @@ func settings(m *api.MeshConfig) mesh.Settings {
 		ConnectTimeoutMillis:   m.ConnectTimeoutMillis,
 		DrainMillis:            m.DrainMillis,
 		TerminationDrainMillis: m.TerminationDrainMillis,
+		IdleMillis:             m.IdleMillis,
 		NoTrunks:               m.NoTrunks,
 	}
 	switch {

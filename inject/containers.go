@@ -113,6 +113,7 @@ func (s sidecar) proxyArgs() []string {
 	}
 	add("--log-level", s.cfg.LogLevel)
 	add("--trunks", s.trunks)
+	add("--idle-timeout", s.idle)
 	if len(s.probes) > 0 {
 		add("--probes", text(s.probes))
 	}

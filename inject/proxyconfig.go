@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -19,8 +20,7 @@ import (
 const maxProxyConfig = 64 << 10
 
 // readProxyConfig reads the annotation proxy.istio.io/config, Istio's ProxyConfig
-// as YAML. Of it holdApplicationUntilProxyStarts and HASP_TRUNKS in proxyMetadata are
-// followed. The other fields are about Envoy: a warning names them, and one that does
+// as YAML. Of it holdApplicationUntilProxyStarts and some of proxyMetadata are followed. The other fields are about Envoy: a warning names them, and one that does
 // not exist is an error.
 func (s *sidecar) readProxyConfig(text string) error {
 	if len(text) > maxProxyConfig {
@@ -41,16 +41,11 @@ func (s *sidecar) readProxyConfig(text string) error {
 	}
 	var others []string
 	for key, value := range cfg.ProxyMetadata {
-		if key != api.TrunksKey {
+		read, ours := metadataReaders[key]
+		if !ours {
 			others = append(others, "proxyMetadata."+key)
-			continue
-		}
-		var on bool
-		if err := flag(value, &on); err != nil {
+		} else if err := read(s, value); err != nil {
 			return fmt.Errorf("proxyMetadata.%s: %q: %w", key, value, err)
-		}
-		if s.trunks = "on"; !on {
-			s.trunks = "off"
 		}
 	}
 	cfg.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
@@ -64,6 +59,26 @@ func (s *sidecar) readProxyConfig(text string) error {
 		s.warn("annotation %s: %s has no effect: hasp does not support it", proxyConfigKey, name)
 	}
 	return nil
+}
+
+// metadataReaders are the entries of proxyMetadata that are followed.
+var metadataReaders = map[string]func(*sidecar, string) error{
+	api.TrunksKey: func(s *sidecar, v string) error {
+		var on bool
+		err := flag(v, &on)
+		if s.trunks = "on"; !on {
+			s.trunks = "off"
+		}
+		return err
+	},
+	api.IdleKey: func(s *sidecar, v string) error {
+		d, err := time.ParseDuration(v)
+		if err != nil || d < 0 || d > api.MaxIdle {
+			return fmt.Errorf("write a duration such as 1h, at most %s, or 0s for ever", api.MaxIdle)
+		}
+		s.idle = d.String()
+		return nil
+	},
 }
 
 // protoNoise is what protojson puts before the sentence; its blanks vary.

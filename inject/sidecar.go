@@ -19,6 +19,7 @@ type sidecar struct {
 	native bool
 	hold   bool
 	trunks string // "on" or "off"; empty is as the proxy does
+	idle   string // a duration, or empty
 
 	// defaults are the annotations about capture that the settings have and the
 	// pod has not.

@@ -16,6 +16,9 @@ type Settings struct {
 	// TerminationDrainMillis is how long connections may go on when the proxy is
 	// asked to end (defaultConfig.terminationDrainDuration).
 	TerminationDrainMillis int64 `json:"terminationDrainMillis,omitempty"`
+	// IdleMillis is how long a connection may be silent before it is ended
+	// (defaultConfig.proxyMetadata.ISTIO_META_IDLE_TIMEOUT).
+	IdleMillis int64 `json:"idleMillis,omitempty"`
 	// NoTrunks has each connection to another sidecar make a handshake of its own
 	// (defaultConfig.proxyMetadata.HASP_TRUNKS).
 	NoTrunks bool `json:"noTrunks,omitempty"`

@@ -41,6 +41,10 @@ func (p *Proxy) Apply(c *mesh.ProxyConfig) error {
 	case p.lookAgain <- struct{}{}:
 	default: // it will look
 	}
+	select {
+	case p.idleChanged <- struct{}{}:
+	default: // it will look
+	}
 	p.facts.poke()
 	p.metrics.generation.Set(float64(c.Generation))
 	p.log.Info("configuration applied", slog.Uint64("generation", c.Generation), slog.Int("cut", cut))

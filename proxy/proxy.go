@@ -95,6 +95,9 @@ type Config struct {
 	// DrainTimeout is how long Run, once cancelled, lets connections end by
 	// themselves, unless mesh-wide settings say otherwise. Default 5 s.
 	DrainTimeout time.Duration
+	// IdleTimeout is how long a connection may be silent before it is ended; less than
+	// 0 is for ever, 0 what mesh-wide settings say, by default for ever.
+	IdleTimeout time.Duration
 	// CutGrace is how long a connection that a new configuration forbids only for
 	// want of mutual TLS may take to finish the HTTP response it is in. Default
 	// 250 ms.
@@ -155,9 +158,11 @@ type Proxy struct {
 	news     probeNews
 	// lookAgain has keepKnown look at what is in use.
 	lookAgain chan struct{}
-	asker     *http.Client // asks the workload for HTTP probes
-	loops     *relay.Fast  // nil when the relay is the caller's
-	shares    bool         // the relay takes connections over from crypto/tls
+	// idleChanged has keepIdle look whether the timeout is another.
+	idleChanged chan struct{}
+	asker       *http.Client // asks the workload for HTTP probes
+	loops       *relay.Fast  // nil when the relay is the caller's
+	shares      bool         // the relay takes connections over from crypto/tls
 
 	sayNotTold sync.Once // that Listening fails
 
@@ -200,6 +205,7 @@ func New(cfg Config) (*Proxy, error) {
 	p.ledger = newLedger(cfg.Now, p.facts.poke)
 	p.gateways = newGateways(p)
 	p.lookAgain = make(chan struct{}, 1)
+	p.idleChanged = make(chan struct{}, 1)
 	p.knownMetrics()
 	p.asker = p.newAsker()
 	var err error

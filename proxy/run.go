@@ -55,6 +55,7 @@ func (p *Proxy) Run(ctx context.Context, l Listeners) error {
 	}
 	work.Go(func() error { return p.serveGateway(serving) })
 	work.Go(func() error { p.keepKnown(serving); return nil })
+	work.Go(func() error { p.keepIdle(serving); return nil })
 	err := work.Wait()
 	p.draining.Store(true)
 	p.drain()

@@ -96,6 +96,7 @@ func (g gen) settings() mesh.Settings {
 		ConnectTimeoutMillis:   pick[int64](g, 0, 1, 1500, 10_000),
 		DrainMillis:            pick[int64](g, 0, 45_000),
 		TerminationDrainMillis: pick[int64](g, 0, 5000, 86_400_000),
+		IdleMillis:             pick[int64](g, 0, 3_600_000),
 		NoTrunks:               g.IntN(4) == 0,
 	}
 }

@@ -59,7 +59,7 @@ func (l *proxyLayer) check() error {
 	for _, d := range []struct {
 		field  string
 		millis int64
-	}{{"connectTimeoutMillis", s.ConnectTimeoutMillis}, {"drainMillis", s.DrainMillis}, {"terminationDrainMillis", s.TerminationDrainMillis}} {
+	}{{"connectTimeoutMillis", s.ConnectTimeoutMillis}, {"drainMillis", s.DrainMillis}, {"terminationDrainMillis", s.TerminationDrainMillis}, {"idleMillis", s.IdleMillis}} {
 		if d.millis < 0 || d.millis > maxMillis {
 			return fmt.Errorf("%s %q: settings.%s %d is out of range, must be 0 to %d", short(RuntimeType), ProxyName, d.field, d.millis, int64(maxMillis))
 		}

@@ -153,6 +153,7 @@ func TestEncodeRefuses(t *testing.T) {
 	}{
 		{"role", func(c *mesh.ProxyConfig) { c.Role = "" }, `xds: Runtime "hasp.proxy": role "" is not supported`},
 		{"log form", func(c *mesh.ProxyConfig) { c.Settings.AccessLog = "XML" }, `xds: Runtime "hasp.proxy": settings.accessLog "XML" is not supported`},
+		{"idle", func(c *mesh.ProxyConfig) { c.Settings.IdleMillis = 86_400_001 }, `xds: Runtime "hasp.proxy": settings.idleMillis 86400001 is out of range, must be 0 to 86400000`},
 		{"drain", func(c *mesh.ProxyConfig) { c.Settings.DrainMillis = -1 }, `xds: Runtime "hasp.proxy": settings.drainMillis -1 is out of range, must be 0 to 86400000`},
 		{"two listeners", func(c *mesh.ProxyConfig) {
 			c.Outbound.Listeners = append(c.Outbound.Listeners, c.Outbound.Listeners[0])

@@ -76,6 +76,7 @@ func TestFlags(t *testing.T) {
 	for _, tc := range []struct{ arg, want string }{
 		{"--access-log=xml", `hasp-proxy: --access-log "xml": it is text, json or off`},
 		{"--trunks=false", `hasp-proxy: --trunks "false": it is on or off`},
+		{"--idle-timeout=-1s", `invalid value "-1s" for flag -idle-timeout: it is a duration such as 1h, or 0`},
 		{"--relay=quick", `hasp-proxy: --relay "quick": it is fast or portable`},
 		{"left", `hasp-proxy: unexpected argument "left"`},
 		{"--bootstrap-fd=-1", "hasp-proxy: --bootstrap-fd -1: not a descriptor"},

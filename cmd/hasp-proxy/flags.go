@@ -24,8 +24,9 @@ type options struct {
 	accessLog string // "text", "json" or "off"
 	level     slog.Level
 	drain     time.Duration
-	relay     string // "fast" or "portable"
-	trunks    string // "on" or "off"
+	idle      time.Duration // proxy.Config.IdleTimeout
+	relay     string        // "fast" or "portable"
+	trunks    string        // "on" or "off"
 }
 
 func (o *options) flags(f *flags) {
@@ -34,6 +35,7 @@ func (o *options) flags(f *flags) {
 	f.StringVar(&o.relay, "relay", "fast", "`what` moves the bytes: fast, an event loop for each processor, or portable, two goroutines a connection")
 	f.StringVar(&o.trunks, "trunks", "on", "on or off: `whether` a TLS connection to another sidecar carries one connection after another, where the mesh does not say off; off is a handshake for each")
 	f.DurationVar(&o.drain, "drain", 5*time.Second, "how long connections may go on after SIGTERM, where the mesh says nothing")
+	f.Func("idle-timeout", "how `long` a connection may be silent before it is ended, 0 for ever (default what the mesh says, else for ever)", o.readIdle)
 }
 
 func (o *options) check() error {
@@ -46,6 +48,17 @@ func (o *options) check() error {
 		return fmt.Errorf("--trunks %q: it is on or off", o.trunks)
 	case o.drain < 0:
 		return fmt.Errorf("--drain %s: it is not negative", o.drain)
+	}
+	return nil
+}
+
+func (o *options) readIdle(s string) error {
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return errors.New("it is a duration such as 1h, or 0")
+	}
+	if o.idle = d; d == 0 {
+		o.idle = -1
 	}
 	return nil
 }

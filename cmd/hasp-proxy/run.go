@@ -140,7 +140,7 @@ func newProxy(boot *mesh.Bootstrap, opts options, id proxy.Identity, demand prox
 	}
 	cfg := proxy.Config{
 		Log: log, OrigDst: capture.OriginalDst, Identity: id, Directory: demand, Dialer: dialer,
-		Inherited: sockets, DrainTimeout: opts.drain, NoTrunks: opts.trunks == "off",
+		Inherited: sockets, DrainTimeout: opts.drain, NoTrunks: opts.trunks == "off", IdleTimeout: opts.idle,
 		OwnPorts: []uint16{boot.OutboundPort, boot.InboundPort},
 		Probes:   boot.Probes, Listening: listening,
 	}
