@@ -50,7 +50,7 @@ func (c cause) remedy() string {
 	case from.Kind != KindWorkload && from.Kind != KindGateway:
 		return "the client is outside the mesh: let it call through an ingress gateway, which speaks mutual TLS to " + c.Destination.String()
 	case !from.Meshed && !c.meshedNow():
-		return giveSidecar(from)
+		return c.sidecarFor(from)
 	case c.client == nil && c.later():
 		return fmt.Sprintf("%s has a sidecar now: its next connection will show", from)
 	case c.Security == mesh.PassedTLS:
@@ -79,6 +79,15 @@ func (c cause) meshedNow() bool {
 func (c cause) later() bool {
 	r := c.reporters[c.Source.Workload]
 	return r == nil || r.Since.After(c.Last)
+}
+
+// sidecarFor is how a client gets a sidecar. A bare pod that has ended calls
+// nobody, but its like may come again.
+func (s *scene) sidecarFor(p Party) string {
+	if p.Workload != "" && p.Workload == p.ID() && s.w.Workload(p.Workload) == nil {
+		return fmt.Sprintf(`make %s, whose pod has ended, anew with the label sidecar.istio.io/inject: "true"`, p)
+	}
+	return giveSidecar(p)
 }
 
 // giveSidecar is how a workload gets one.

@@ -18,7 +18,7 @@ func (q *question) fix(t *relation, o outcome) string {
 		if t.from.Workload == "" {
 			return "call from inside the mesh or through a gateway, " + port
 		}
-		return giveSidecar(t.from) + ", " + port
+		return q.sidecarFor(t.from) + ", " + port
 	case around:
 		return fmt.Sprintf("find out why this traffic goes past the sidecar of %s (an annotation traffic.sidecar.istio.io/exclude..., or a process with the proxy's user id), %s", t.from, port)
 	case unset:

@@ -169,6 +169,11 @@ func TestWhatIf(t *testing.T) {
 		}, want: []string{
 			"cut 192.0.2.1 0[]: " + strict + "plaintext; call from inside the mesh or through a gateway, " + port,
 		}},
+		"a bare pod that has ended": {candidate: strictShop, facts: func(f *truth.Facts) {
+			f.Edges, f.Connections = []mesh.Edge{in("shop/once", mesh.Plaintext)}, nil
+		}, want: []string{
+			"cut shop/once 0[]: " + strict + `plaintext; make once.shop, whose pod has ended, anew with the label sidecar.istio.io/inject: "true", ` + port,
+		}},
 		"refused from where a stranger says it is hasp verify": {candidate: strictShop, facts: func(f *truth.Facts) {
 			stranger, refused := in("192.0.2.1", mesh.MutualTLS), in("192.0.2.1", mesh.Plaintext)
 			stranger.PeerIdentity, refused.Allowed = "spiffe://"+ca.StrangerDomain+"/ns/istio-system/sa/"+mesh.VerifierAccount, false
