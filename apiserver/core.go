@@ -83,6 +83,8 @@ func (c *core) open(kinds []anyKind, scheme *runtime.Scheme, codecs serializer.C
 	}
 	groups[""]["pods/log"] = logREST{c.stores["pods"].Store, streams}
 	groups[""]["pods/attach"] = attachREST{c.stores["pods"].Store, streams}
+	groups[""]["pods/exec"] = absentREST{"pods of a mesh on one machine have no exec (nor oc cp); start a pod beside it, as in oc run -i NAME --image=appropriate/curl --restart=Never -- ADDRESS"}
+	groups[""]["pods/portforward"] = absentREST{"pods of a mesh on one machine have no port-forward; reach them through the gateway, or from a pod, as in oc run -i NAME --image=appropriate/curl --restart=Never -- ADDRESS"}
 	groups["apps"]["deployments/scale"] = scaleREST{c.stores["deployments"].Store}
 	groups["authentication.k8s.io"] = storages{"selfsubjectreviews": whoami()}
 	groups["authorization.k8s.io"] = storages{"selfsubjectaccessreviews": canI(c.server.Authorizer)}
