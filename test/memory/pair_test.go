@@ -27,7 +27,7 @@ const (
 )
 
 // pair is a client's sidecar and a server's. The test is the application at both
-// ends: behind the server's sidecar there is an echo.
+// ends.
 type pair struct {
 	client, server *sidecar
 	to             string
@@ -49,12 +49,18 @@ func newPair(t *testing.T, protocol mesh.Protocol, args ...string) *pair {
 		server: start(t, server, plane.bootstrap(t, serverNode, serverID), args...),
 		to:     netip.AddrPortFrom(serverAddr, appPort).String(),
 	}
-	echo(t, server, p.to)
+	serve(t, server, p.to)
 	return p
 }
 
-// echo serves in a namespace until the test ends.
-func echo(t *testing.T, ns netns.NsHandle, address string) {
+// What the application asks and is answered, each time.
+const (
+	request = "GET / HTTP/1.1\r\nHost: server\r\n\r\n"
+	answer  = "HTTP/1.1 204 No Content\r\n\r\n"
+)
+
+// serve is the application behind the server's sidecar until the test ends.
+func serve(t *testing.T, ns netns.NsHandle, address string) {
 	t.Helper()
 	var ln net.Listener
 	var err error
@@ -71,8 +77,15 @@ func echo(t *testing.T, ns netns.NsHandle, address string) {
 			}
 			open.Go(func() {
 				defer c.Close()
-				var b [64]byte
-				_, _ = io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{c}, b[:]) // the client knows
+				b := make([]byte, len(request))
+				for {
+					if _, err := io.ReadFull(c, b); err != nil {
+						return // the client knows
+					}
+					if _, err := io.WriteString(c, answer); err != nil {
+						return
+					}
+				}
 			})
 		}
 	})
@@ -96,12 +109,17 @@ func say(c net.Conn) error {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
-	if _, err := c.Write([]byte("x")); err != nil {
+	if _, err := io.WriteString(c, request); err != nil {
 		return err
 	}
-	var b [1]byte
-	_, err := io.ReadFull(c, b[:])
-	return err
+	b := make([]byte, len(answer))
+	if _, err := io.ReadFull(c, b); err != nil {
+		return err
+	}
+	if string(b) != answer {
+		return fmt.Errorf("the answer is %q", b)
+	}
+	return nil
 }
 
 // short makes n connections, one after the other in each of some workers, each
