@@ -72,6 +72,13 @@ func (k *kept) request() []byte {
 	return k.b
 }
 
+// said tells whether the client has said anything that a server may have got.
+func (k *kept) said() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.b) > 0 || k.over.Load()
+}
+
 // safe tells whether a request may be repeated though a server may have begun on
 // it (RFC 9110, section 9.2.1).
 func safe(method string) bool {
@@ -84,8 +91,9 @@ func safe(method string) bool {
 
 // again sends the first request of an HTTP connection to another endpoint, when
 // the one it was sent to went away without a byte of an answer: a workload that
-// ends resets what its kernel took for it and it never accepted. It returns the
-// upstream to go on with, or nil when there is nothing to be done.
+// ends resets what its kernel took for it and it never accepted, which the client's
+// proxy may hear of before it has read the request. It returns the upstream to go on
+// with, or nil when there is nothing to be done.
 func (p *Proxy) again(r *row, o *observer, client, up *relay.Side, broke error) (next *relay.Side) {
 	var e *relay.Error
 	if o.http == nil || o.http.requests() > 1 || r.meter.Sent.Load() > 0 || !errors.As(broke, &e) || !e.Upstream {
@@ -100,7 +108,7 @@ func (p *Proxy) again(r *row, o *observer, client, up *relay.Side, broke error) 
 	dst, failed := f.Destination, f.Upstream
 	s := p.settings.Load()
 	c := s.route(dst)
-	if request == nil || c == nil || !p.hasAnother(c, dst, failed) {
+	if request == nil && k.said() || c == nil || !p.hasAnother(c, dst, failed) {
 		return nil
 	}
 	up.Reset()
