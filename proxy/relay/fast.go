@@ -2,12 +2,10 @@ package relay
 
 import (
 	"crypto/tls"
-	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Fast is the relay of few system calls: an event loop for each processor reads
@@ -31,18 +29,22 @@ type Fast struct {
 	mu     sync.Mutex
 	loops  []*loop
 	closed bool
+	spares spares
 	doze   time.Duration // tests shorten it; 0 is dozeAfter
 }
 
 // Start implements [Relayer].
 func (f *Fast) Start(client, upstream *Side, m *Meter, o Observer, done func(error)) {
-	if l := f.loop(); l != nil {
-		if p := l.take(client, upstream, m, o, done); p != nil {
-			if l.post(p) {
-				return
-			}
-			p.leave() // the loop has ended meanwhile
+	for l := f.loop(); l != nil; l = f.loop() {
+		p := f.take(l, client, upstream, m, o, done)
+		if p == nil {
+			break
 		}
+		if l.post(p) {
+			return
+		}
+		p.leave() // the loop has ended meanwhile
+		l.load.Add(-1)
 	}
 	if client.inBand || upstream.inBand { // which nobody else can do
 		go done(&Error{Upstream: upstream.inBand, Op: "read", Err: errNotKept})
@@ -58,6 +60,7 @@ func (f *Fast) loop() *loop {
 	if f.closed {
 		return nil
 	}
+	f.loops = slices.DeleteFunc(f.loops, (*loop).isOver)
 	for n := len(f.loops); n < runtime.GOMAXPROCS(0); n++ {
 		l, err := newLoop()
 		if err != nil { // no descriptors are left; the others do
@@ -71,11 +74,28 @@ func (f *Fast) loop() *loop {
 	}
 	var least *loop
 	for _, l := range f.loops {
-		if least == nil || l.load.Load() < least.load.Load() {
+		if !l.isClosed() && (least == nil || l.load.Load() < least.load.Load()) {
 			least = l
 		}
 	}
 	return least
+}
+
+// isClosed tells whether the loop takes nothing any more, isOver whether it has
+// ended. One that met an error is followed by another.
+func (l *loop) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
+func (l *loop) isOver() bool {
+	select {
+	case <-l.over:
+		return true
+	default:
+		return false
+	}
 }
 
 // Close ends the loops, and with them the connections they still carry: their
@@ -91,26 +111,28 @@ func (f *Fast) Close() {
 	for _, l := range loops {
 		<-l.over
 	}
+	f.spares.close()
 }
 
 // take makes two sides a pair that a loop can serve; nil when it cannot. The
 // sides are the loop's from then on.
-func (l *loop) take(client, upstream *Side, m *Meter, o Observer, done func(error)) *pair {
+func (f *Fast) take(l *loop, client, upstream *Side, m *Meter, o Observer, done func(error)) *pair {
 	client.mu.Lock()
 	defer client.mu.Unlock()
 	upstream.mu.Lock()
 	defer upstream.mu.Unlock()
-	c, ok := client.descriptor()
+	c, ok := client.descriptor(f)
 	if !ok {
 		return nil
 	}
-	u, ok := upstream.descriptor()
+	u, ok := upstream.descriptor(f)
 	if !ok {
 		if client.left == nil {
 			closeFD(c.fd, false)
 		}
 		return nil
 	}
+	defer f.spares.fill()
 	p := newPair(l, [2]*Side{client, upstream}, [2]*left{c, u}, m, o, done)
 	for _, s := range []*Side{client, upstream} {
 		if s.tcp != nil {
@@ -123,7 +145,7 @@ func (l *loop) take(client, upstream *Side, m *Meter, o Observer, done func(erro
 
 // descriptor is what a loop needs of a side. The side stays as it is. Callers
 // hold mu.
-func (s *Side) descriptor() (*left, bool) {
+func (s *Side) descriptor(f *Fast) (*left, bool) {
 	if s.left != nil {
 		return s.left, true
 	}
@@ -134,7 +156,7 @@ func (s *Side) descriptor() (*left, bool) {
 	if !s.plain() && !s.keys(l) {
 		return nil, false
 	}
-	fd, err := duplicate(s.tcp)
+	fd, err := f.spares.duplicate(s.tcp)
 	if err != nil {
 		return nil, false
 	}
@@ -158,19 +180,4 @@ func (s *Side) keys(l *left) bool {
 	}
 	l.raw = s.sock.head
 	return true
-}
-
-// duplicate is another number for a socket, which the runtime's poller knows
-// nothing of.
-func duplicate(c *net.TCPConn) (int, error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	fd := -1
-	err2 := raw.Control(func(old uintptr) { fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
-	if err2 != nil {
-		return -1, err2
-	}
-	return fd, err
 }

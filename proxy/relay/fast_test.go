@@ -101,7 +101,7 @@ func TestASocketThatIsNotWatched(t *testing.T) {
 			u, upstream := plainPair(t)
 			over := make(chan error, 1)
 			l := f.loop()
-			p := l.take(client, upstream, new(Meter), nil, func(err error) { over <- err })
+			p := f.take(l, client, upstream, new(Meter), nil, func(err error) { over <- err })
 			if err := l.watch(p.ends[i].fd, unix.EPOLLIN); err != nil { // which it can be once
 				t.Fatal(err)
 			}

@@ -637,7 +637,7 @@ func TestManyKeyUpdates(t *testing.T) {
 	}
 	app, upstream := plainPair(t)
 	over := make(chan error, 1)
-	p := l.take(side, upstream, new(Meter), nil, func(err error) { over <- err })
+	p := newFast(t).take(l, side, upstream, new(Meter), nil, func(err error) { over <- err })
 	f := &p.flows[0]
 	f.src.raw = stash(b)
 	for turns := 1; f.src.raw != nil; turns++ {
@@ -675,7 +675,7 @@ func TestNothingPassesAfterAReset(t *testing.T) {
 	c, client := plainPair(t)
 	u, upstream := plainPair(t)
 	over := make(chan error, 1)
-	p := l.take(client, upstream, new(Meter), nil, func(err error) { over <- err })
+	p := newFast(t).take(l, client, upstream, new(Meter), nil, func(err error) { over <- err })
 	p.attend()
 	write(t, c, "too late")
 	upstream.Reset()
