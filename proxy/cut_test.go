@@ -269,7 +269,7 @@ func TestExactCutOfMany(t *testing.T) {
 		conns[k] = make([]net.Conn, each)
 		for i := range each {
 			conns[k][i] = dial(t, kind.from, kind.at)
-			conns[k][i].SetDeadline(time.Now().Add(time.Minute))
+			conns[k][i].SetDeadline(time.Now().Add(5 * patience))
 		}
 		for _, c := range conns[k] {
 			wg.Go(func() {
