@@ -39,7 +39,7 @@ func (m *Mesh) Host(t testing.TB) Host {
 	var h Host
 	h.Links = output(t, "ip", "-o", "link", "show")
 	if os.Geteuid() == 0 {
-		h.Ruleset = output(t, "nft", "list", "ruleset")
+		h.Ruleset = output(t, "nft", "-s", "list", "ruleset") // without counters, which the host's own traffic moves
 	}
 	h.Namespaces = strings.Join(names(t, "/run/netns"), "\n")
 	for _, name := range names(t, filepath.Join(m.home, "tmp")) {
