@@ -42,7 +42,7 @@ kind: Service
 metadata: {name: server}
 spec: {selector: {app: server}, ports: [{name: http, port: 8080}]}
 `)
-	must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=180s")
 	return ns
 }
 
@@ -62,7 +62,7 @@ spec:
       containers:
       - {name: load, image: test/load, args: [run, -to, "server:8080", -rate, "40", -fresh, "1", -for, 10m]}
 `)
-	must(t, n, "kubectl", "-n", ns, "wait", "pod", "-l=job-name=load", "--for=condition=Ready", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "wait", "pod", "-l=job-name=load", "--for=condition=Ready", "--timeout=180s")
 	begin := time.Now()
 	do()
 	took := time.Since(begin)
@@ -71,7 +71,7 @@ spec:
 	if _, err := try(t, n, "kubectl", "-n", ns, "exec", "job/load", "-c", "load", "--", "/load", "stop"); err != nil && !strings.Contains(err.Error(), "exit status 137") {
 		t.Fatal(err)
 	}
-	must(t, n, "kubectl", "-n", ns, "wait", "job/load", "--for=condition=Complete", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "wait", "job/load", "--for=condition=Complete", "--timeout=180s")
 	out := must(t, n, "kubectl", "-n", ns, "logs", "job/load", "-c", "load")
 	var r struct {
 		Sent, Failed int
@@ -98,21 +98,21 @@ func TestRollout(t *testing.T) {
 	t.Run("of the app", func(t *testing.T) {
 		under(t, n, ns, func() {
 			must(t, n, "kubectl", "-n", ns, "rollout", "restart", "deployment/server")
-			must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=60s")
+			must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=180s")
 		})
 	})
 	t.Run("eviction", func(t *testing.T) {
 		under(t, n, ns, func() {
 			name := podOf(t, n, ns, "app=server").Metadata.Name
 			evict(t, n, ns, name)
-			must(t, n, "kubectl", "-n", ns, "wait", "pod/"+name, "--for=delete", "--timeout=60s")
-			must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=60s")
+			must(t, n, "kubectl", "-n", ns, "wait", "pod/"+name, "--for=delete", "--timeout=180s")
+			must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=180s")
 		})
 	})
 	t.Run("of the control plane", func(t *testing.T) {
 		under(t, n, ns, func() {
 			must(t, n, "kubectl", "-n", "istio-system", "rollout", "restart", "deployment/istiod")
-			must(t, n, "kubectl", "-n", "istio-system", "rollout", "status", "deployment/istiod", "--timeout=90s")
+			must(t, n, "kubectl", "-n", "istio-system", "rollout", "status", "deployment/istiod", "--timeout=180s")
 		})
 	})
 	t.Run("crash of the kubelet", func(t *testing.T) {
@@ -150,7 +150,7 @@ func TestControlPlaneAway(t *testing.T) {
 		must(t, n, "kubectl", "-n", "istio-system", "scale", "deployment/istiod", "--replicas=0")
 		defer func() { // also when something fails on the way
 			must(t, n, "kubectl", "-n", "istio-system", "scale", "deployment/istiod", "--replicas=2")
-			must(t, n, "kubectl", "-n", "istio-system", "rollout", "status", "deployment/istiod", "--timeout=90s")
+			must(t, n, "kubectl", "-n", "istio-system", "rollout", "status", "deployment/istiod", "--timeout=180s")
 		}()
 		eventually(t, "the webhook to be away", func() error {
 			_, err := try(t, n, "kubectl", "-n", ns, "run", "early", "--image=test/pod", "--restart=Never", "--dry-run=server")
@@ -163,7 +163,7 @@ func TestControlPlaneAway(t *testing.T) {
 			return nil
 		})
 		must(t, n, "kubectl", "-n", outside, "run", "free", "--image=test/pod", "--restart=Never", "--", "serve", ":8080")
-		must(t, n, "kubectl", "-n", outside, "wait", "pod/free", "--for=condition=Ready", "--timeout=60s")
+		must(t, n, "kubectl", "-n", outside, "wait", "pod/free", "--for=condition=Ready", "--timeout=180s")
 		_, err := try(t, n, "kubectl", "-n", ns, "delete", "peerauthentication", "default", "--dry-run=server")
 		if err != nil {
 			t.Errorf("a policy cannot be deleted: %v", err)
@@ -174,5 +174,5 @@ func TestControlPlaneAway(t *testing.T) {
 		}
 	})
 	apply(t, n, ns, caller("after", "http://server:8080/after"))
-	must(t, n, "kubectl", "-n", ns, "wait", "job/after", "--for=condition=Complete", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "wait", "job/after", "--for=condition=Complete", "--timeout=180s")
 }

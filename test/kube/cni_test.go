@@ -45,7 +45,7 @@ func TestCNI(t *testing.T) {
 	must(t, n, "kubectl", "label", "namespace", inside, "pod-security.kubernetes.io/enforce=restricted")
 
 	apply(t, n, inside, restricted.Replace(server))
-	must(t, n, "kubectl", "-n", inside, "rollout", "status", "deployment/server", "--timeout=60s")
+	must(t, n, "kubectl", "-n", inside, "rollout", "status", "deployment/server", "--timeout=180s")
 	// The first sees that the node captured, and needs no capability for that.
 	want := []string{"istio-validation", "istio-proxy"}
 	if got := podOf(t, n, inside, "app=server").initContainers(); !slices.Equal(got, want) {
@@ -61,7 +61,7 @@ func TestCNI(t *testing.T) {
 
 	// Without the agent no pod starts, but for those that a node boots with.
 	agent(t, n, `{"spec":{"template":{"spec":{"nodeSelector":{"no":"node"}}}}}`)
-	must(t, n, "kubectl", "-n", "istio-system", "wait", "pod", "-l", "app=hasp-cni-node", "--for=delete", "--timeout=30s")
+	must(t, n, "kubectl", "-n", "istio-system", "wait", "pod", "-l", "app=hasp-cni-node", "--for=delete", "--timeout=180s")
 	apply(t, n, inside, restricted.Replace(caller("meanwhile", "http://server/meanwhile")))
 	eventually(t, "the pod to be refused", func() error {
 		out, err := try(t, n, "kubectl", "-n", inside, "get", "events", "--field-selector=reason=FailedCreatePodSandBox")
@@ -71,9 +71,9 @@ func TestCNI(t *testing.T) {
 		return err
 	})
 	must(t, n, "kubectl", "-n", "kube-system", "run", "early", "--restart=Never", "--image=appropriate/curl", "--", "--version")
-	must(t, n, "kubectl", "-n", "kube-system", "wait", "pod/early", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=30s")
+	must(t, n, "kubectl", "-n", "kube-system", "wait", "pod/early", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s")
 	agent(t, n, `{"spec":{"template":{"spec":{"nodeSelector":{"no":null}}}}}`)
-	must(t, n, "kubectl", "-n", inside, "wait", "job/meanwhile", "--for=condition=Complete", "--timeout=60s")
+	must(t, n, "kubectl", "-n", inside, "wait", "job/meanwhile", "--for=condition=Complete", "--timeout=180s")
 
 	// With its DaemonSet the plugin leaves the node as it was.
 	must(t, n, "helm", "uninstall", "hasp", "--namespace", "istio-system", "--wait")
@@ -95,14 +95,14 @@ func TestCNI(t *testing.T) {
 		return errors.Join(errs...)
 	})
 	must(t, n, "kubectl", "-n", outside, "run", "after", "--restart=Never", "--image=appropriate/curl", "--", "--version")
-	must(t, n, "kubectl", "-n", outside, "wait", "pod/after", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=30s")
+	must(t, n, "kubectl", "-n", outside, "wait", "pod/after", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s")
 }
 
 // call the server from a Job in the mesh.
 func call(t *testing.T, n *node.Node, ns, name string) {
 	t.Helper()
 	apply(t, n, ns, restricted.Replace(caller(name, "http://server/"+name)))
-	must(t, n, "kubectl", "-n", ns, "wait", "job/"+name, "--for=condition=Complete", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "wait", "job/"+name, "--for=condition=Complete", "--timeout=180s")
 	if out := must(t, n, "kubectl", "-n", ns, "logs", "job/"+name, "-c", "curl"); out != "server at /"+name+"\n" {
 		t.Errorf("it was answered %q", out)
 	}

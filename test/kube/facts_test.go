@@ -46,15 +46,15 @@ kind: DestinationRule
 metadata: {name: all}
 spec: {host: "*.`+ns+`.svc.cluster.local", trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}
 `+"---"+server)
-	must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=180s")
 	apply(t, n, ns, caller("inside", "http://server/inside"))
 	must(t, n, "kubectl", "-n", ns, "run", "friend", "--image=test/pod", "--", "serve", ":8080")
-	must(t, n, "kubectl", "-n", ns, "wait", "pod/friend", "--for=condition=Ready", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "wait", "pod/friend", "--for=condition=Ready", "--timeout=180s")
 	must(t, n, "kubectl", "-n", ns, "exec", "friend", "-c", "friend", "--", "/pod", "ask", "http://server/friend")
 	if out, err := legacy(t, n, ns, "legacy"); out != "server at /legacy\n" {
 		t.Fatalf("without a sidecar it was answered %q, %v", out, err)
 	}
-	must(t, n, "kubectl", "-n", ns, "wait", "job/inside", "--for=condition=Complete", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "wait", "job/inside", "--for=condition=Complete", "--timeout=180s")
 	policy := filepath.Join(t.TempDir(), "strict.yaml")
 	if err := os.WriteFile(policy, []byte(strict), 0o644); err != nil {
 		t.Fatal(err)

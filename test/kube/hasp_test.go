@@ -58,7 +58,7 @@ func deployApp(t *testing.T, n *node.Node) {
 		"-f", demo("volumes.yaml"), "-f", demo("app"),
 		"-f", demo("istio-configuration/destinationrules-all.yaml"), "-f", demo("istio-configuration/ingress-gateway.yaml"))
 	for _, d := range strings.Fields(must(t, n, "kubectl", "-n", project, "get", "deployments", "-o", "name")) {
-		must(t, n, "kubectl", "-n", project, "rollout", "status", d, "--timeout=90s")
+		must(t, n, "kubectl", "-n", project, "rollout", "status", d, "--timeout=180s")
 	}
 	eventually(t, "the way in", func() error {
 		_, err := try(t, n, "curl", "-sSf", "-o", "/dev/null", page(t, n)+"/shared")

@@ -87,7 +87,7 @@ func byHasp(t *testing.T, n *node.Node) {
 	must(t, n, "kubectl", "create", "namespace", "strict")
 	must(t, n, "kubectl", "label", "namespace", "strict", "istio-injection=enabled", "pod-security.kubernetes.io/enforce=restricted")
 	apply(t, n, "strict", modest)
-	must(t, n, "kubectl", "-n", "strict", "wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
+	must(t, n, "kubectl", "-n", "strict", "wait", "--for=condition=Ready", "pod/web", "--timeout=180s")
 	says(t, n, true, []string{"check", "--wait", "30s"}, "√ the CNI plugin runs on every node: 1 of 1",
 		"√ a pod that asks for a sidecar gets one: tried in namespace strict", "√ every pod that asks has its sidecar: 1 pods", "0 failed")
 	if _, err := try(t, n, "helm", "install", "hasp", chart(), "--namespace", "istio-system", "--set", "crds.install=false"); err == nil ||

@@ -70,7 +70,7 @@ func TestWorkload(t *testing.T) {
 	n := cluster(t)
 	ns := namespace(t, n)
 	apply(t, n, ns, server)
-	must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=180s")
 
 	t.Run("names and both families", func(t *testing.T) {
 		for _, family := range []string{"-4", "-6"} {
@@ -172,7 +172,7 @@ spec:
         args: ["-sS", "--retry", "60", "--retry-delay", "1", "--retry-all-errors", "http://stop.`+ns+`:8080/"]
 `)
 	selector := "-l=job-name=meshed"
-	must(t, n, "kubectl", "-n", ns, "wait", "pod", selector, "--for=jsonpath={.status.initContainerStatuses[1].started}=true", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "wait", "pod", selector, "--for=jsonpath={.status.initContainerStatuses[1].started}=true", "--timeout=180s")
 	ip := must(t, n, "kubectl", "-n", ns, "get", "pod", selector, "-o", "jsonpath={.items[0].status.podIP}")
 	if got := must(t, n, "curl", "-sS", "http://"+ip+":8080/app"); got != "proxy at /app\n" {
 		t.Errorf("port 8080 of the pod says %q", got)
@@ -184,7 +184,7 @@ kind: Service
 metadata: {name: stop}
 spec: {selector: {job-name: meshed}, publishNotReadyAddresses: true, ports: [{port: 8080}]}
 `)
-	must(t, n, "kubectl", "-n", ns, "wait", "job/meshed", "--for=condition=Complete", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "wait", "job/meshed", "--for=condition=Complete", "--timeout=180s")
 }
 
 // TestWire: the witness sees what crosses the bridge.
@@ -192,7 +192,7 @@ func TestWire(t *testing.T) {
 	n := cluster(t)
 	ns := namespace(t, n)
 	apply(t, n, ns, server)
-	must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=180s")
 	sniff := meshtest.Build(t, "sniff")
 	s := meshtest.Listen(t, n.Command(context.Background(), sniff, node.Bridge))
 	must(t, n, "oc", "-n", ns, "run", "curl", "-i", "--rm", "-q", "--restart=Never", "--image=appropriate/curl", "--",
@@ -211,7 +211,7 @@ func TestKubeletRestart(t *testing.T) {
 	n := cluster(t)
 	ns := namespace(t, n)
 	apply(t, n, ns, server)
-	must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=180s")
 	before := must(t, n, "kubectl", "-n", ns, "get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[*].containerID}")
 	if err := n.RestartKubelet(t.Context()); err != nil {
 		t.Fatal(err)
@@ -221,7 +221,7 @@ func TestKubeletRestart(t *testing.T) {
 		t.Errorf("the containers were %s, and are %s", before, after)
 	}
 	must(t, n, "kubectl", "-n", ns, "scale", "deployment/server", "--replicas=3")
-	must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=180s")
 }
 
 // TestKilled: a program that is killed takes its node with it, and the next start

@@ -22,7 +22,7 @@ spec:
   rules: [{from: [{source: {principals: ["cluster.local/ns/`+ns+`/sa/friend"]}}]}]
 `)
 	})
-	must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=180s")
 	for account, served := range map[string]bool{"friend": true, "stranger": false} {
 		must(t, n, "kubectl", "-n", ns, "create", "serviceaccount", account)
 		apply(t, n, ns, callerAs(account, account, "http://server/"+account))
@@ -75,7 +75,7 @@ spec:
     readinessProbe: {grpc: {port: 9000}, periodSeconds: 1}
     livenessProbe: {grpc: {port: 9000}, periodSeconds: 1, failureThreshold: 5}
 `)
-	must(t, n, "kubectl", "-n", ns, "wait", "pod/probed", "--for=condition=Ready", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "wait", "pod/probed", "--for=condition=Ready", "--timeout=180s")
 	got := must(t, n, "kubectl", "-n", ns, "get", "pod", "probed", "-o",
 		`jsonpath={range .spec.containers[*]}{.name} {.readinessProbe.httpGet.port}{.readinessProbe.tcpSocket.port}{.readinessProbe.grpc.port} {end}`)
 	if want := "http http tcp 7000 grpc 9000 "; got != want {

@@ -56,9 +56,9 @@ func TestJob(t *testing.T) {
 	n := mesh(t)
 	ns := inMesh(t, n)
 	apply(t, n, ns, server)
-	must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "rollout", "status", "deployment/server", "--timeout=180s")
 	apply(t, n, ns, caller("inside", "http://server/job"))
-	must(t, n, "kubectl", "-n", ns, "wait", "job/inside", "--for=condition=Complete", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "wait", "job/inside", "--for=condition=Complete", "--timeout=180s")
 	if out := must(t, n, "kubectl", "-n", ns, "logs", "job/inside", "-c", "curl"); out != "server at /job\n" {
 		t.Errorf("it was answered %q", out)
 	}
@@ -100,10 +100,10 @@ spec:
         ports: [{name: http, containerPort: 8080}]
         readinessProbe: {httpGet: {path: /ready, port: http}, periodSeconds: 1}
 `)
-	must(t, n, "kubectl", "-n", ns, "rollout", "status", "statefulset/member", "--timeout=60s")
+	must(t, n, "kubectl", "-n", ns, "rollout", "status", "statefulset/member", "--timeout=180s")
 	for _, member := range []string{"member-0", "member-1"} {
 		apply(t, n, ns, caller("to-"+member, "http://"+member+".members:8080/here"))
-		must(t, n, "kubectl", "-n", ns, "wait", "job/to-"+member, "--for=condition=Complete", "--timeout=60s")
+		must(t, n, "kubectl", "-n", ns, "wait", "job/to-"+member, "--for=condition=Complete", "--timeout=180s")
 		if out := must(t, n, "kubectl", "-n", ns, "logs", "job/to-"+member, "-c", "curl"); out != member+" at /here\n" {
 			t.Errorf("%s.members answered %q", member, out)
 		}
@@ -116,11 +116,11 @@ func TestOutside(t *testing.T) {
 	n := mesh(t)
 	inside := inMesh(t, n)
 	apply(t, n, inside, server)
-	must(t, n, "kubectl", "-n", inside, "rollout", "status", "deployment/server", "--timeout=60s")
+	must(t, n, "kubectl", "-n", inside, "rollout", "status", "deployment/server", "--timeout=180s")
 	outside := inside + "-not"
 	createNamespace(t, n, outside)
 	apply(t, n, outside, server)
-	must(t, n, "kubectl", "-n", outside, "rollout", "status", "deployment/server", "--timeout=60s")
+	must(t, n, "kubectl", "-n", outside, "rollout", "status", "deployment/server", "--timeout=180s")
 	if names := podOf(t, n, outside, "app=server").initContainers(); len(names) > 0 {
 		t.Errorf("a pod outside of the mesh has %q", names)
 	}
@@ -130,7 +130,7 @@ func TestOutside(t *testing.T) {
 		t.Errorf("from outside: %q, %v; want a reset", out, err)
 	}
 	apply(t, n, inside, caller("out", "http://server."+outside+"/from-inside"))
-	must(t, n, "kubectl", "-n", inside, "wait", "job/out", "--for=condition=Complete", "--timeout=60s")
+	must(t, n, "kubectl", "-n", inside, "wait", "job/out", "--for=condition=Complete", "--timeout=180s")
 	if out := must(t, n, "kubectl", "-n", inside, "logs", "job/out", "-c", "curl"); out != "server at /from-inside\n" {
 		t.Errorf("the mesh asked outside, and was answered %q", out)
 	}
