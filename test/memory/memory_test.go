@@ -18,6 +18,7 @@ var (
 
 // TestIdleSidecar: what a sidecar costs that has nothing to do.
 func TestIdleSidecar(t *testing.T) {
+	t.Parallel()
 	const most = 9 << 20
 	m := settled(t, single(t, mesh.HTTP))[0]
 	t.Logf("an idle sidecar: %s", m)
@@ -29,6 +30,7 @@ func TestIdleSidecar(t *testing.T) {
 // TestShortConnections: nothing is left of connections that ended. What there is
 // after a quarter of them is tables that are full.
 func TestShortConnections(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, mesh.TCP)
 	first := *short / 4
 	p.short(t, first)
@@ -56,6 +58,7 @@ func TestShortConnections(t *testing.T) {
 // TestSilentConnections: what a connection costs a pair that says nothing, with
 // either relay.
 func TestSilentConnections(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		relay string
 		most  float64 // KiB
@@ -64,6 +67,7 @@ func TestSilentConnections(t *testing.T) {
 		{"portable", 65},
 	} {
 		t.Run(tc.relay, func(t *testing.T) {
+			t.Parallel()
 			if kib := silentCost(t, tc.relay); kib > tc.most {
 				t.Errorf("a silent connection costs a pair %.1f KiB, want at most %.0f", kib, tc.most)
 			}

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"flag"
 	"net"
 	"net/netip"
 	"os"
@@ -15,8 +16,7 @@ import (
 	"hasp/capture"
 )
 
-// Addresses of the two workloads. The test itself is the client and has the
-// control plane beside it.
+// Addresses of the two workloads. The control plane is beside the client.
 var (
 	clientAddr = netip.MustParseAddr("10.9.0.1")
 	serverAddr = netip.MustParseAddr("10.9.0.2")
@@ -34,6 +34,11 @@ const (
 // that it needs no privilege and cannot touch the host.
 func TestMain(m *testing.M) {
 	if os.Getenv(inside) != "" {
+		flag.Parse()
+		// They wait nearly all the time.
+		if err := flag.Set("test.parallel", "4"); err != nil {
+			panic(err)
+		}
 		os.Exit(m.Run())
 	}
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
@@ -54,8 +59,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// wire is this namespace, the client's, and a new one for the server; they are
-// joined, and what is said there is captured.
+// wire is a namespace for the client and one for the server; they are joined, and
+// what is said there is captured.
 func wire(t *testing.T) (client, server netns.NsHandle) {
 	t.Helper()
 	if os.Getenv(inside) == "" {
@@ -70,16 +75,20 @@ func wire(t *testing.T) (client, server netns.NsHandle) {
 			t.Fatal(err)
 		}
 	}
-	client, err := netns.Get()
-	must(err)
-	t.Cleanup(func() { client.Close() })
-	onThread(func() { server, err = netns.New() })
-	must(err)
-	t.Cleanup(func() { server.Close() })
+	fresh := func() (ns netns.NsHandle) {
+		var err error
+		onThread(func() { ns, err = netns.New() })
+		must(err)
+		t.Cleanup(func() { ns.Close() })
+		return ns
+	}
+	client, server = fresh(), fresh()
 	veth := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "eth0", PeerNamespace: netlink.NsFd(int(server))}
 	veth.Name = "eth0"
-	must(netlink.LinkAdd(veth))
-	t.Cleanup(func() { _ = netlink.LinkDel(veth) })
+	clients, err := netlink.NewHandleAt(client)
+	must(err)
+	defer clients.Close()
+	must(clients.LinkAdd(veth)) // it goes with its namespaces
 	for _, end := range []struct {
 		ns   netns.NsHandle
 		addr netip.Addr

@@ -30,6 +30,7 @@ const (
 // ends.
 type pair struct {
 	client, server *sidecar
+	from           netns.NsHandle // where the client is
 	to             string
 }
 
@@ -37,16 +38,17 @@ type pair struct {
 func single(t *testing.T, protocol mesh.Protocol, args ...string) *sidecar {
 	t.Helper()
 	client, _ := wire(t)
-	return start(t, client, newPlane(t, protocol).bootstrap(t, clientNode, clientID), args...)
+	return start(t, client, newPlane(t, client, protocol).bootstrap(t, clientNode, clientID), args...)
 }
 
 func newPair(t *testing.T, protocol mesh.Protocol, args ...string) *pair {
 	t.Helper()
 	client, server := wire(t)
-	plane := newPlane(t, protocol)
+	plane := newPlane(t, client, protocol)
 	p := &pair{
 		client: start(t, client, plane.bootstrap(t, clientNode, clientID), args...),
 		server: start(t, server, plane.bootstrap(t, serverNode, serverID), args...),
+		from:   client,
 		to:     netip.AddrPortFrom(serverAddr, appPort).String(),
 	}
 	serve(t, server, p.to)
@@ -93,8 +95,8 @@ func serve(t *testing.T, ns netns.NsHandle, address string) {
 }
 
 // dial opens a connection of the client's application and has it answered.
-func (p *pair) dial() (net.Conn, error) {
-	c, err := net.DialTimeout("tcp", p.to, patience)
+func (p *pair) dial() (c net.Conn, err error) {
+	in(p.from, func() { c, err = net.DialTimeout("tcp", p.to, patience) })
 	if err != nil {
 		return nil, err
 	}

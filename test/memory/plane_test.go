@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
@@ -32,8 +33,9 @@ type plane struct {
 	configs map[string]*mesh.ProxyConfig // by node; not changed once proxies run
 }
 
-// newPlane is the control plane of the client's and the server's sidecar.
-func newPlane(t *testing.T, protocol mesh.Protocol) *plane {
+// newPlane is the control plane of the client's and the server's sidecar, in a
+// namespace.
+func newPlane(t *testing.T, ns netns.NsHandle, protocol mesh.Protocol) *plane {
 	t.Helper()
 	authority, err := ca.Load(ca.Config{Dir: t.TempDir(), TrustDomain: spiffeid.RequireTrustDomainFromString(domain)})
 	if err != nil {
@@ -60,7 +62,8 @@ func newPlane(t *testing.T, protocol mesh.Protocol) *plane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", netip.AddrPortFrom(clientAddr, planePort).String())
+	var ln net.Listener
+	in(ns, func() { ln, err = net.Listen("tcp", netip.AddrPortFrom(clientAddr, planePort).String()) })
 	if err != nil {
 		t.Fatal(err)
 	}
