@@ -3,8 +3,10 @@ package inject
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -20,8 +22,9 @@ import (
 const maxProxyConfig = 64 << 10
 
 // readProxyConfig reads the annotation proxy.istio.io/config, Istio's ProxyConfig
-// as YAML. Of it holdApplicationUntilProxyStarts and some of proxyMetadata are followed. The other fields are about Envoy: a warning names them, and one that does
-// not exist is an error.
+// as YAML. Of it holdApplicationUntilProxyStarts and some of proxyMetadata are
+// followed. The other fields are about Envoy: a warning names them, and one that
+// does not exist is an error.
 func (s *sidecar) readProxyConfig(text string) error {
 	if len(text) > maxProxyConfig {
 		return fmt.Errorf("%d bytes are too many; %d are read", len(text), maxProxyConfig)
@@ -33,20 +36,28 @@ func (s *sidecar) readProxyConfig(text string) error {
 	cfg := &istio.ProxyConfig{}
 	if string(b) != "null" {
 		if err := protojson.Unmarshal(b, cfg); err != nil {
-			return errors.New(protoNoise.ReplaceAllString(err.Error(), ""))
+			wrong := protoNoise.ReplaceAllString(err.Error(), "")
+			if strings.Contains(wrong, "for string field") { // as HASP_TRUNKS: false is
+				wrong += "; write it in quotes"
+			}
+			return errors.New(wrong)
 		}
 	}
 	if cfg.HoldApplicationUntilProxyStarts != nil {
 		s.hold = cfg.HoldApplicationUntilProxyStarts.Value
 	}
-	var others []string
-	for key, value := range cfg.ProxyMetadata {
+	var others, wrong []string
+	for _, key := range slices.Sorted(maps.Keys(cfg.ProxyMetadata)) {
+		value := cfg.ProxyMetadata[key]
 		read, ours := metadataReaders[key]
 		if !ours {
 			others = append(others, "proxyMetadata."+key)
 		} else if err := read(s, value); err != nil {
-			return fmt.Errorf("proxyMetadata.%s: %q: %w", key, value, err)
+			wrong = append(wrong, fmt.Sprintf("proxyMetadata.%s: %q: %v", key, value, err))
 		}
+	}
+	if len(wrong) > 0 {
+		return errors.New(strings.Join(wrong, "; "))
 	}
 	cfg.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
 		if name := f.JSONName(); name != "holdApplicationUntilProxyStarts" && name != "proxyMetadata" {
