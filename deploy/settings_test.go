@@ -2,6 +2,7 @@ package deploy_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,6 +47,11 @@ func TestOnDemand(t *testing.T) {
 		if !slices.Contains(args, "--on-demand="+want) {
 			t.Errorf("%q: %q", values, args)
 		}
+	}
+	// Without a value it is the control plane's own default.
+	args := templates(t, render(t, "controlPlane: {onDemand: null}"))["istiod"].Spec.Containers[0].Args
+	if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--on-demand") }) {
+		t.Errorf("no value: %q", args)
 	}
 }
 
