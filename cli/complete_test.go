@@ -19,6 +19,7 @@ func TestCompletion(t *testing.T) {
 		"connections -o ":                          "json wide",
 		"plaintext -o ":                            "json",
 		"inject -o ":                               "yaml json",
+		"up --on-demand ":                          "always never",
 		"explain -f shop.yaml -n shop --from ":     "boards-1.shop legacy.shop",
 		"explain -f shop.yaml -n shop --to ":       "boards.shop.svc.cluster.local:8080",
 		"explain -f shop.yaml -n shop -n ":         "shop",

@@ -14,7 +14,6 @@ import (
 	"k8s.io/klog/v2"
 
 	"hasp/cluster"
-	"hasp/control"
 )
 
 // controlPlaneFlags are those of hasp controlplane.
@@ -25,7 +24,7 @@ type controlPlaneFlags struct {
 	caAddress, caName, caTokenFile, caRootsFile string
 	ledger                                      string
 	ledgerDays                                  int
-	onDemand                                    string
+	onDemand                                    onDemand
 }
 
 func newControlPlane(e *env) *cobra.Command {
@@ -64,7 +63,7 @@ cacerts in istio-system, else one of its own in istio-ca-secret; with
 	fs.StringVar(&f.caRootsFile, "ca-roots-file", "/var/run/secrets/istio/root-cert.pem", "`FILE` with the roots that authority is verified against")
 	fs.StringVar(&f.ledger, "ledger", "", "`FILE` in which it keeps who talked to whom")
 	fs.IntVar(&f.ledgerDays, "ledger-days", 30, "how long it remembers that")
-	fs.StringVar(&f.onDemand, "on-demand", strconv.Itoa(control.DemandFrom), "tell a proxy only what its workload asks for from so many services on (or four times as many workloads): a number, always or never")
+	f.onDemand.register(cmd)
 	return cmd
 }
 
@@ -80,8 +79,8 @@ func controlPlane(ctx context.Context, e *env, f *controlPlaneFlags) error {
 		return usageError{fmt.Errorf("--ledger-days %d: give at least 1", f.ledgerDays)}
 	}
 	cfg := cluster.Config{Pod: f.pod, CertLifetime: f.lifetime, Drain: f.drain, Log: log, Ledger: f.ledger, LedgerDays: f.ledgerDays}
-	if cfg.OnDemand, err = control.ParseOnDemand(f.onDemand); err != nil {
-		return usageError{fmt.Errorf("--on-demand: %w", err)}
+	if cfg.OnDemand, err = f.onDemand.value(); err != nil {
+		return err
 	}
 	if f.caAddress != "" {
 		host, _, err := net.SplitHostPort(f.caAddress)

@@ -22,7 +22,7 @@ func TestStatusOnDemand(t *testing.T) {
 			{Node: "shop/web", Identity: "W", Connected: true, AckedGeneration: 7, OnDemand: true, Services: 12, Peers: 3},
 		},
 	}
-	print := func() (onMachine, onCluster string) {
+	printed := func() (onMachine, onCluster string) {
 		var a, b bytes.Buffer
 		if err := printStatus(&a, local.Status{Control: c}, time.Now()); err != nil {
 			t.Fatal(err)
@@ -38,7 +38,7 @@ func TestStatusOnDemand(t *testing.T) {
 			t.Errorf("there is no\n%s\nin\n%s", want, got)
 		}
 	}
-	machine, replicas := print()
+	machine, replicas := printed()
 	has(machine, "600 services, 900 workloads, told on demand\n")
 	has(machine, `
 PROXY          IDENTITY   ACKED   TOLD                    STATE
@@ -52,7 +52,7 @@ shop/gateway   G          istiod-1   7       all                     up to date
 shop/web       W          istiod-1   7       12 addresses, 3 peers   up to date
 `)
 	c.OnDemand = false
-	machine, replicas = print()
+	machine, replicas = printed()
 	has(machine, "\nPROXY          IDENTITY   ACKED   STATE\n")
 	has(replicas, "\nPROXY          IDENTITY   REPLICA    ACKED   STATE\n")
 }

@@ -7,12 +7,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"hasp/control"
 	"hasp/local"
 )
 
@@ -20,7 +18,7 @@ import (
 type upFlags struct {
 	local.Options
 	app        string
-	onDemand   string
+	onDemand   onDemand
 	foreground bool
 }
 
@@ -60,7 +58,7 @@ func (f *upFlags) register(e *env, cmd *cobra.Command) {
 	fs.StringVar(&f.EtcdCert, "etcd-certfile", "", "client certificate for that etcd")
 	fs.StringVar(&f.EtcdKey, "etcd-keyfile", "", "key of the client certificate")
 	fs.IntVar(&f.LedgerDays, "ledger-days", 30, "how long it is remembered who talked to whom")
-	fs.StringVar(&f.onDemand, "on-demand", strconv.Itoa(control.DemandFrom), "tell a proxy only what its workload asks for from so many services on (or four times as many workloads): a number, always or never")
+	f.onDemand.register(cmd)
 	fs.DurationVar(&f.History, "history", 0, "how long every revision of an object stays readable (embedded etcd)")
 }
 
@@ -75,8 +73,8 @@ func (f *upFlags) options(e *env) (local.Options, error) {
 		return o, usageError{fmt.Errorf("--ledger-days %d: give at least 1", o.LedgerDays)}
 	}
 	var err error
-	if o.OnDemand, err = control.ParseOnDemand(f.onDemand); err != nil {
-		return o, usageError{fmt.Errorf("--on-demand: %w", err)}
+	if o.OnDemand, err = f.onDemand.value(); err != nil {
+		return o, err
 	}
 	o.Path = lookup(e.Environ, "PATH")
 	if f.app != "none" {
