@@ -1,15 +1,29 @@
 package control
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"hasp/truth"
 )
+
+// TestForetellUnmeasured: a dry run that nothing can be told of is not silent.
+func TestForetellUnmeasured(t *testing.T) {
+	c := &Control{foretelling: make(chan struct{}, 1)}
+	c.foretelling <- struct{}{} // another is asked
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	want := []string{"what-if: not measured: others are asked first; ask with hasp what-if -f FILE"}
+	if got := c.Foretell(ctx, &unstructured.Unstructured{}, false); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
 
 func TestForetold(t *testing.T) {
 	legacy := truth.Party{Workload: "shop/legacy-7f-x", Namespace: "shop", Owner: "legacy"}
