@@ -33,7 +33,7 @@ func (f *fabric) balance(b Balance) error {
 	addRefusal(c)
 	if err := c.Flush(); err != nil {
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
-			return &Missing{What: "spread connections to Services", Err: err, Fix: "sudo modprobe -a nf_tables nft_chain_nat nft_numgen nft_reject_inet"}
+			return &Missing{What: "spread connections to Services", Err: err, Fix: "sudo modprobe -a nf_tables nft_chain_nat nft_nat nft_numgen nft_reject_inet"}
 		}
 		return fmt.Errorf("sandbox: spread connections to Services: %w", err)
 	}
