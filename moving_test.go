@@ -188,8 +188,8 @@ func settingsBelow(prefix string, d protoreflect.MessageDescriptor, depth int) (
 		case f.Message() != nil && !f.IsMap() && !f.IsList() && depth < 3 && err != nil && f.Message().ParentFile().Package() == "istio.mesh.v1alpha1":
 			r, no := settingsBelow(path+".", f.Message(), depth+1)
 			read, refused = append(read, r...), append(refused, no...)
-		case f.IsMap(): // of which these are read
-			read = append(read, path+"."+api.TrunksKey, path+"."+api.IdleKey)
+		case f.IsMap(): // of which these are read, and no others
+			read, refused = append(read, path+"."+api.TrunksKey, path+"."+api.IdleKey), append(refused, path+".*")
 		default:
 			read = append(read, path)
 		}
