@@ -36,23 +36,20 @@ func (p *Proxy) idleTimeout() time.Duration {
 
 // keepIdle ends idle connections until ctx does.
 func (p *Proxy) keepIdle(ctx context.Context) {
+	looked := time.Now()
 	for {
 		var due <-chan time.Time
 		d := p.idleTimeout()
-		var t *time.Timer
-		if d > 0 {
-			t = time.NewTimer(min(max(d/idleLooks, idleLeastPause), idleMostPause))
-			due = t.C
+		if d > 0 { // since the last look: configurations may come all the time
+			due = time.After(time.Until(looked.Add(min(max(d/idleLooks, idleLeastPause), idleMostPause))))
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-due:
 			p.endIdle(p.cfg.Now(), d)
+			looked = time.Now()
 		case <-p.idleChanged: // there may be another timeout
-			if t != nil {
-				t.Stop()
-			}
 		}
 	}
 }

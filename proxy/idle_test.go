@@ -125,6 +125,14 @@ func TestIdleTimeoutOfTheMesh(t *testing.T) {
 	}
 	c.Settings.IdleMillis = 1
 	n.apply(c)
+	go func() { // and others that come more often than connections are looked at
+		for ctx.Err() == nil {
+			select {
+			case n.idleChanged <- struct{}{}:
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}()
 	if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("%v", err)
 	}
