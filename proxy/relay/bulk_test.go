@@ -2,6 +2,9 @@ package relay
 
 import (
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"hasp/proxy/relay/record"
 )
@@ -47,37 +50,55 @@ func TestPass(t *testing.T) {
 	}
 }
 
-// What bulk used is given back when there was none for a while, the rest stays.
+// What bulk used is given back when there was none for a while, the rest stays;
+// nothing else has to happen for that.
 func TestRelieve(t *testing.T) {
 	l, err := newLoop()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.close()
+	l.dozer.timer = time.NewTimer(time.Hour)
 	last := len(l.buf) - 1
 	l.buf[0], l.buf[last], l.big = 1, 1, true
-	if l.relieve(); l.buf[last] != 1 {
-		t.Error("given back while it was used")
+	if l.sweep(); l.buf[last] != 1 || !l.dozer.armed {
+		t.Errorf("while it was used, the last byte is %d; it is to be looked at again: %v", l.buf[last], l.dozer.armed)
 	}
-	if l.relieve(); l.buf[last] != 0 || l.buf[0] != 1 {
-		t.Errorf("the buffer's first byte is %d, its last %d; want 1 and, given back, 0", l.buf[0], l.buf[last])
+	if l.sweep(); l.buf[last] != 0 || l.buf[0] != 1 || l.dozer.armed {
+		t.Errorf("the buffer's first byte is %d, its last %d; want 1 and, given back, 0; to be looked at again: %v", l.buf[0], l.buf[last], l.dozer.armed)
 	}
 }
 
-// What a destination has not taken is owed until it was sent or the pair is over.
+// The memory of what a destination has not taken is owed until that was sent or the
+// pair is over, and what it did take is counted.
 func TestOwed(t *testing.T) {
 	l, err := newLoop()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.close()
-	f := &flow{pair: &pair{loop: l}}
-	for range 2 {
-		f.unsent = stash(make([]byte, 1000))
-		l.owed += 1000
-		f.drop()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if l.owed != 0 {
-		t.Errorf("%d bytes are owed to nobody", l.owed)
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	if err := unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_SNDBUF, 64<<10); err != nil {
+		t.Fatal(err)
+	}
+	var m Meter
+	f := &flow{pair: &pair{loop: l, meter: &m}, src: &end{}, dst: &end{fd: fds[0]}}
+	const n = loopSlots * record.MaxPlaintext
+	l.segs = []segment{{loopFront, n}}
+	if done, err := f.write(n); done || err != nil {
+		t.Fatalf("done %v, %v", done, err)
+	}
+	if l.owed != cap(*f.unsent) || m.Received.Load() != 0 {
+		t.Errorf("%d bytes are owed, of %d; %d are sent", l.owed, cap(*f.unsent), m.Received.Load())
+	}
+	took := n - len(*f.unsent)
+	f.drop()
+	if l.owed != 0 || took == 0 || m.Received.Load() != uint64(took) {
+		t.Errorf("%d bytes are owed to nobody; %d are sent, of %d that were taken", l.owed, m.Received.Load(), took)
 	}
 }

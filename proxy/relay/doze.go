@@ -58,6 +58,7 @@ func (l *loop) sweep() {
 		}
 	}
 	l.relieve()
+	awake = awake || l.large // which is given back the next time
 	l.dozer.armed = awake
 	if awake {
 		l.dozer.timer.Reset(l.dozer.after)

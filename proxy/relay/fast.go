@@ -147,7 +147,7 @@ func (f *Fast) take(l *loop, client, upstream *Side, m *Meter, o Observer, done 
 // hold mu.
 func (s *Side) descriptor(f *Fast) (*left, bool) {
 	if s.left != nil {
-		return s.left, true
+		return s.left, !s.left.broken
 	}
 	if s.conn == nil || s.ended.Load() {
 		return nil, false

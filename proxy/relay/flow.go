@@ -341,7 +341,7 @@ func (f *flow) write(n int) (done bool, err error) {
 	}
 	e.writable = false
 	f.unsent, f.sent, f.uncounted, f.slots = l.keep(w), 0, int32(n), f.slots/2
-	l.owed += len(*f.unsent)
+	l.owed += cap(*f.unsent)
 	return false, nil
 }
 
@@ -370,7 +370,7 @@ func (f *flow) flush() bool {
 // settle gives back the memory of what was sent, or is not to be any more.
 func (f *flow) settle() {
 	if f.unsent != nil {
-		f.pair.loop.owed -= len(*f.unsent)
+		f.pair.loop.owed -= cap(*f.unsent)
 		unstash(f.unsent)
 		f.unsent = nil
 	}
@@ -438,6 +438,9 @@ func (e *end) say(a record.Alert) bool {
 
 // drop gives memory back.
 func (f *flow) drop() {
+	if f.unsent != nil && f.dst.out == nil { // of records nobody knows
+		f.count(int(f.uncounted) - (len(*f.unsent) - int(f.sent)))
+	}
 	f.settle()
 	f.waiting = nil
 	if f.letGo != nil {

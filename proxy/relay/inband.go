@@ -98,23 +98,28 @@ func (r *rest) ready(b []byte) {
 	if s.rest != r { // meanwhile it was closed, or is another's turn
 		return
 	}
-	n, errno := readFD(s.left.fd, b[:2*maxBetween])
-	var p []byte
-	var err error
-	switch {
-	case errno == syscall.EAGAIN:
-		return
-	case errno != 0:
-		err = os.NewSyscallError("read", errno)
-	case n == 0:
-		err = io.EOF
-	default:
-		s.left.raw = append(s.left.raw, b[:n]...)
-		p, err = s.left.next()
-	}
-	if p != nil || err != nil {
-		s.wake()
-		go r.woke(p, err)
+	// All that there is, since the loop may wait for news next.
+	for more := true; more; {
+		n, errno := readFD(s.left.fd, b[:2*maxBetween])
+		var p []byte
+		var err error
+		switch {
+		case errno == syscall.EAGAIN:
+			return
+		case errno != 0:
+			err = os.NewSyscallError("read", errno)
+		case n == 0:
+			err = io.EOF
+		default:
+			s.left.raw = append(s.left.raw, b[:n]...)
+			p, err = s.left.next()
+		}
+		if p != nil || err != nil {
+			s.wake()
+			go r.woke(p, err)
+			return
+		}
+		more = n == 2*maxBetween
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"testing"
+	"time"
 
 	"hasp/proxy/relay/record"
 )
@@ -144,6 +145,32 @@ func TestASideAtRest(t *testing.T) {
 			}
 		})
 	}
+}
+
+// More than is read at a time is heard without anything else happening.
+func TestMuchAtOnceToASideAtRest(t *testing.T) {
+	f := Fast{doze: time.Hour}
+	defer f.Close()
+	client, server := rested(t, &f)
+	hears := next(server)
+	s := &stranger{sealed: &sealed{out: client.left.out}}
+	var b []byte
+	for range 30 { // 32 may come in a row
+		b = append(b, s.keyUpdate(false)...)
+	}
+	if err := client.left.write(append(b, s.record([]byte("hello"), record.TypeApplicationData)...)); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case got := <-hears:
+		if string(got.p) != "hello" || got.err != nil {
+			t.Errorf("hello %q, %v", got.p, got.err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it is not heard")
+	}
+	client.Close()
+	server.Close()
 }
 
 // tooBig is a sealed record that is too long for what is said between streams.

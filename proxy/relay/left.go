@@ -19,10 +19,13 @@ type left struct {
 	out *record.Sealer
 	raw []byte // received, not opened
 	end bool   // close_notify came
+	// broken tells that not all was sent of what came before: nothing can follow it,
+	// and an end in order would tell of a stream that is whole.
+	broken bool
 }
 
 func (l *left) close(reset bool) {
-	closeFD(l.fd, reset)
+	closeFD(l.fd, reset || l.broken)
 	if l.in != nil {
 		l.in.Wipe()
 		l.out.Wipe()

@@ -57,7 +57,7 @@ type loop struct {
 	ends  []*end // by descriptor
 	again []*pair
 	busy  int   // pairs to serve in this turn, at least one
-	owed  int   // bytes that are unsent, of all flows
+	owed  int   // bytes of memory for what is unsent, of all flows
 	now   int64 // Unix nanoseconds, of this turn
 	began int64 // when it was not idle any more, 0 while it is
 

@@ -206,6 +206,7 @@ func (e *end) close(reset bool) {
 	if e.fd < 0 {
 		return
 	}
+	reset = reset || e.to().unsent != nil // half a stream must not look whole
 	if !reset {
 		e.say(record.CloseNotify)
 	}
@@ -238,9 +239,7 @@ func (e *end) leave() {
 	if e.raw != nil {
 		to.raw = append([]byte(nil), *e.raw...)
 	}
-	if e.out != nil && e.to().unsent != nil {
-		e.out.Wipe() // the middle of a record: nothing can follow it
-	}
+	to.broken = e.to().unsent != nil
 	s := e.side
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -113,6 +114,9 @@ func (s *Side) open() (net.Conn, error) {
 	defer s.mu.Unlock()
 	s.used = true
 	if l := s.left; l != nil {
+		if l.broken {
+			return nil, errMiddle
+		}
 		s.wake()
 		s.left = nil
 		var err error
@@ -125,6 +129,8 @@ func (s *Side) open() (net.Conn, error) {
 	}
 	return s.conn, nil
 }
+
+var errMiddle = errors.New("the relay ended in the middle of what it was to send")
 
 // CloseWrite tells the peer that nothing more will come: close_notify on TLS,
 // then FIN. The other direction stays open.

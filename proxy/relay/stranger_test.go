@@ -328,6 +328,45 @@ func TestClientIsLeft(t *testing.T) {
 	}
 }
 
+// A side that has not taken all that was for it can be told nothing more, and never
+// sees an end in order.
+func TestLeftInTheMiddle(t *testing.T) {
+	f := newFast(t)
+	c, client := plainPair(t)
+	u, upstream := plainPair(t)
+	var m Meter
+	over := make(chan error, 1)
+	f.Start(client, upstream, &m, nil, func(err error) { over <- err })
+	u.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	if _, err := io.Copy(struct{ io.Writer }{u}, zeros{}); err == nil {
+		t.Fatal("nothing stalls")
+	}
+	Reset(u.(*net.TCPConn))
+	write(t, c, "x") // of which the loop hears it
+	var broke *Error
+	if err := <-over; !errors.As(err, &broke) || !broke.Upstream {
+		t.Fatalf("relay: %v", err)
+	}
+	upstream.Reset()
+	if n, err := client.Write([]byte("503")); err != errMiddle {
+		t.Errorf("wrote %d bytes, %v", n, err)
+	}
+	u, upstream = plainPair(t)
+	f.Start(client, upstream, &m, nil, func(err error) { over <- err })
+	if err := <-over; !errors.Is(err, errMiddle) {
+		t.Errorf("another relay: %v", err)
+	}
+	upstream.Reset()
+	u.Close()
+	if n, err := io.CopyN(io.Discard, c, int64(m.Sent.Load())); err != nil || n == 0 {
+		t.Errorf("%d bytes came of %d that were sent, %v", n, m.Sent.Load(), err)
+	}
+	client.Close()
+	if n, err := io.Copy(io.Discard, c); n != 0 || !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("then %d bytes, %v", n, err)
+	}
+}
+
 // holder holds the client's bytes for as long as a test likes.
 type holder struct {
 	recording
