@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"crypto/tls"
+	"fmt"
 	"testing"
 	"time"
 
@@ -48,6 +50,48 @@ func TestPass(t *testing.T) {
 			t.Errorf("%s: %d slots, want %d", tc.name, got, tc.want)
 		}
 	}
+}
+
+// Many records, which cost much by the byte, are read little at a time.
+func TestPassOfSmallRecords(t *testing.T) {
+	for _, tc := range []struct{ records, size, want int }{
+		{loopSlots, record.MaxPlaintext, loopSlots},
+		{loopBuffer / 1500, 1400, loopSlots},
+		{manyRecords + 1, 1, 0},
+	} {
+		l, err := newLoop()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.close()
+		in, out := keys(t, false), keys(t, true)
+		at := loopFront
+		for range tc.records {
+			n, err := out.out.Seal(l.buf[at:], tc.size, record.TypeApplicationData)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at += n
+		}
+		f := &flow{pair: &pair{loop: l}, src: &end{in: in.in}, dst: &end{}, slots: loopSlots}
+		if left, moved, ok := f.open(loopFront, at-loopFront); len(left) > 0 || moved != tc.records*tc.size || !ok || f.slots != tc.want {
+			t.Errorf("%+v: %d bytes are left, %d moved, %v, and %d slots", tc, len(left), moved, ok, f.slots)
+		}
+	}
+}
+
+// keys are a client's or a server's, of secrets that are always the same.
+func keys(t testing.TB, client bool) *left {
+	t.Helper()
+	var s record.Secrets
+	for _, who := range []string{"CLIENT", "SERVER"} {
+		fmt.Fprintf(&s, "%s_TRAFFIC_SECRET_0 %064d %064d\n", who, 0, 1)
+	}
+	in, out, err := s.Keys(tls.TLS_AES_128_GCM_SHA256, client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &left{fd: -1, in: in, out: out}
 }
 
 // What bulk used is given back when there was none for a while, the rest stays;

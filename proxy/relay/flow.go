@@ -21,6 +21,10 @@ const flowRounds = 2
 // at others: a key update costs a hundred times what it costs to send.
 const flowMessages = 16
 
+// manyRecords in what is read at a time are so small that they take the longer the
+// more of them are.
+const manyRecords = 512
+
 // flow is the bytes from one end of a pair to the other. While its destination
 // has not taken what was read, nothing more is.
 type flow struct {
@@ -198,8 +202,9 @@ func whole(b []byte) bool {
 func (f *flow) open(at, n int) (left []byte, moved int, ok bool) {
 	l, e := f.pair.loop, f.src
 	b := l.buf[:at+n]
-	messages := 0
+	messages, records := 0, 0
 	for whole(b[at:]) && f.broke == nil && !f.end && f.letGo == nil && messages < flowMessages {
+		records++
 		size, err := record.Size(b[at:])
 		if err != nil {
 			f.refuse(err)
@@ -237,6 +242,9 @@ func (f *flow) open(at, n int) (left []byte, moved int, ok bool) {
 			moved += len(p)
 		}
 		at += size
+	}
+	if records > manyRecords || messages == flowMessages {
+		f.slots = 0 // others would wait too long for as many as come half a megabyte at a time
 	}
 	if f.broke != nil || f.end && !e.kept {
 		return nil, moved, true

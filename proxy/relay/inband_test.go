@@ -191,21 +191,7 @@ func FuzzBetween(f *testing.F) {
 		if len(sealed) > record.MaxPlaintext {
 			t.Skip()
 		}
-		secret := func() *record.Secrets {
-			var s record.Secrets
-			for _, who := range []string{"CLIENT", "SERVER"} {
-				fmt.Fprintf(&s, "%s_TRAFFIC_SECRET_0 %064d %064d\n", who, 0, 1)
-			}
-			return &s
-		}
-		in, _, err := secret().Keys(tls.TLS_AES_128_GCM_SHA256, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, out, err := secret().Keys(tls.TLS_AES_128_GCM_SHA256, true)
-		if err != nil {
-			t.Fatal(err)
-		}
+		in, out := keys(t, false).in, keys(t, true).out
 		b := make([]byte, len(sealed)+record.Overhead)
 		copy(b[record.HeaderLen:], sealed)
 		n, err := out.Seal(b, len(sealed), record.TypeApplicationData)
