@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -328,18 +329,35 @@ func TestClientIsLeft(t *testing.T) {
 	}
 }
 
+// counting observes how many bytes came from upstream.
+type counting struct{ atomic.Uint64 }
+
+func (c *counting) FromClient([]byte) <-chan struct{} { return nil }
+func (c *counting) FromUpstream(p []byte)             { c.Add(uint64(len(p))) }
+func (c *counting) Finished() bool                    { return false }
+
 // A side that has not taken all that was for it can be told nothing more, and never
 // sees an end in order.
 func TestLeftInTheMiddle(t *testing.T) {
 	f := newFast(t)
+	f.doze = time.Millisecond
 	c, client := plainPair(t)
 	u, upstream := plainPair(t)
 	var m Meter
+	var came counting
 	over := make(chan error, 1)
-	f.Start(client, upstream, &m, nil, func(err error) { over <- err })
-	u.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-	if _, err := io.Copy(struct{ io.Writer }{u}, zeros{}); err == nil {
-		t.Fatal("nothing stalls")
+	f.Start(client, upstream, &m, &came, func(err error) { over <- err })
+	for came.Load() == m.Sent.Load() { // until the loop has nothing to do, and some is unsent
+		u.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+		if _, err := io.Copy(struct{ io.Writer }{u}, zeros{}); err == nil {
+			t.Fatal("nothing stalls")
+		}
+		client.mu.Lock()
+		l := client.loop.loop
+		client.mu.Unlock()
+		for l.dozer.pairs.Load() == 0 {
+			time.Sleep(time.Millisecond)
+		}
 	}
 	Reset(u.(*net.TCPConn))
 	write(t, c, "x") // of which the loop hears it
