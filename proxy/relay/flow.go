@@ -143,8 +143,8 @@ func (f *flow) took(n, size int, errno syscall.Errno) {
 		f.end = true
 	default:
 		// Less than there was room for is all there was: what comes after is told
-		// anew. But an end that was told already is not.
-		e.readable = n == size || e.hungUp
+		// anew. But an end that was told already is not, nor what follows urgent data.
+		e.readable = n == size || e.hungUp || e.urgent
 		f.learn(n, size)
 		f.pair.meter.lastSeen.Store(f.pair.loop.now)
 	}

@@ -290,7 +290,7 @@ func (l *loop) later(p *pair) {
 
 // add registers an end.
 func (l *loop) add(e *end) error {
-	if err := l.watch(e.fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET); err != nil {
+	if err := l.watch(e.fd, unix.EPOLLIN|unix.EPOLLPRI|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET); err != nil {
 		return err
 	}
 	if n := e.fd + 1 - len(l.ends); n > 0 {

@@ -62,6 +62,7 @@ type end struct {
 	// What the socket was found ready for, until it turns out not to be.
 	readable, writable bool
 	hungUp             bool // its stream has ended: reading tells how
+	urgent             bool // reading stops at urgent data, and there is more
 	answer             bool // a key update is due to the peer
 	shut               bool // our half is closed
 }
@@ -147,6 +148,9 @@ func (e *end) ready(events uint32) {
 	const gone = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
 	if events&gone != 0 {
 		e.hungUp = true
+	}
+	if events&unix.EPOLLPRI != 0 {
+		e.urgent = true
 	}
 	if events&(unix.EPOLLIN|gone) != 0 {
 		e.readable = true

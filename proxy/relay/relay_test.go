@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -369,6 +370,36 @@ func testPiecesOfEverySizeArriveAtOnce(t *testing.T, start starter) {
 		u.SetReadDeadline(time.Now().Add(time.Minute))
 		if _, err := io.ReadFull(u, got); err != nil || !bytes.Equal(got, msg) {
 			t.Fatalf("message of %d bytes: %v", n, err)
+		}
+	}
+	closeWrite(t, c)
+	closeWrite(t, u)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// Urgent data holds nothing up. It is out of band, and stays so: it does not travel.
+func TestUrgentData(t *testing.T) { withBoth(t, testUrgentData) }
+
+func testUrgentData(t *testing.T, start starter) {
+	c, client := plainPair(t)
+	u, upstream := plainPair(t)
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := start(client, upstream, new(Meter), nil)
+	for range 3 {
+		err2 := raw.Control(func(fd uintptr) { err = unix.Sendto(int(fd), []byte("a!"), unix.MSG_OOB, nil) })
+		if err := errors.Join(err, err2); err != nil {
+			t.Fatal(err)
+		}
+		write(t, c, "b")
+		got := make([]byte, 2)
+		u.SetReadDeadline(time.Now().Add(time.Minute))
+		if n, err := io.ReadFull(u, got); string(got) != "ab" {
+			t.Errorf("%q, %v", got[:n], err)
 		}
 	}
 	closeWrite(t, c)
